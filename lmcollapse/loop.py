@@ -1,0 +1,68 @@
+"""The experiment: human text, then [mix -> fit -> sample -> score -> measure] for each generation.
+
+This file is the order of things and knows no language model: what is fitted is a substrate, which rows it reads is a
+policy's choice, and `steps.py` makes each step one artefact of the run directory.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from lmcollapse.config import Config, difference
+from lmcollapse.manifest import begin, changed_since
+from lmcollapse.steps import Steps
+from lmcollapse.store import Artefact, Run, open_run
+from lmcollapse.types import Corpus, Progress, Silent, Substrate, UserError
+
+
+def run(config: Config, out: Path, progress: Progress | None = None) -> Path:
+    """Run an experiment in the directory `out`, or go on with it where it was left; return `out`.
+
+    Killed at any moment and started again, it ends with the same bytes as if it had never been interrupted, on the
+    same machine. Raises UserError, before any compute is spent, where the configuration cannot work and where `out`
+    holds a run of another configuration or is in use by another process.
+    """
+    substrate = config.build_substrate()
+    substrate.check(config.start)
+    with open_run(out, progress or Silent()) as here:
+        steps = Steps(here, config, settle(here, config, substrate))
+        steps.check()
+
+        human = steps.human()
+        base = steps.base(human)
+        rows = steps.rows(base, human)
+        begin(here, config, steps.substrate, human.facts, rows.facts)
+
+        models: list[Artefact[Any]] = []
+        corpora: list[Artefact[Corpus]] = []
+        table = []
+        for generation in range(config.generations):
+            here.progress.started(generation, config.generations)
+            train = steps.mix(generation, rows, corpora)
+            model = steps.fit(generation, base, train, rows, corpora, models)
+            corpus = steps.sample(generation, model, rows, corpora)
+            models.append(model)
+            corpora.append(corpus)
+            scores = steps.score(generation, models, rows, corpus)
+            readings = steps.measure(generation, human, rows, corpus, scores)
+
+            table.append({"generation": generation} | {reading.name: reading.value for reading in readings.read()})
+            here.write_metrics(table)
+            here.progress.finished(generation, table[-1])
+    return out
+
+
+def settle(here: Run, config: Config, substrate: Substrate) -> Substrate:
+    """The substrate with every choice that is left to the machine made: once, and obeyed whenever the run goes on."""
+    manifest = here.manifest()
+    if manifest is None:
+        return substrate.decide()
+    if different := difference(manifest["config"], config.model_dump(mode="json")):
+        raise UserError(
+            f"{here.path} holds a run of another configuration ({'; '.join(different)}); give another directory with "
+            "--out, or the configuration that it was made with"
+        )
+    for line in changed_since(manifest):
+        here.progress.say(line)
+    return type(substrate).model_validate(manifest["decided"])

@@ -1,0 +1,16 @@
+"""The policy `accumulate`."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lmcollapse.policies.rows import every, together
+from lmcollapse.types import HUMAN, Pool, Selection
+
+
+def accumulate(pool: Pool, rng: np.random.Generator) -> Selection:
+    """All human text and all that every generation so far has written; the training set grows.
+
+    Gerstgrasser et al. 2024, arXiv 2404.01413.
+    """
+    return together(*(every(pool, generation) for generation in range(HUMAN, pool.generation)))

@@ -1,0 +1,94 @@
+"""Run directories as tidy tables: what the figures are drawn from, and what a notebook works with."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lmcollapse.config import condition
+from lmcollapse.metrics.sequence_perplexity import nats_per_token
+from lmcollapse.parquet import read_scores
+from lmcollapse.steps import folder_of
+from lmcollapse.store import read_manifest, read_metrics
+from lmcollapse.types import Floats, UserError
+
+
+def table(runs: Sequence[Path]) -> pd.DataFrame:
+    """Every measure of every finished generation, one a row.
+
+    Columns: `run` (the name of its directory), `condition` (its data policy), `seed`, `generation`, `measure` and
+    `value` (NaN where the measure is not defined). Runs stand in the order given, each once.
+
+    Raises UserError for a directory that holds no run, a run without a finished generation, and damaged files.
+    """
+    rows = [
+        {**run, "generation": generation, "measure": measure, "value": value}
+        for path, run in _described(runs)
+        for generation, readings in enumerate(_readings(path))
+        for measure, value in readings.items()
+    ]
+    columns = ["run", "condition", "seed", "generation", "measure", "value"]
+    return pd.DataFrame(rows, columns=columns).astype({"value": np.float64})
+
+
+def sequences(runs: Sequence[Path]) -> pd.DataFrame:
+    """Every sequence that a finished generation wrote, one a row, with its perplexity under generation 0's model.
+
+    Columns: `run`, `condition`, `seed` and `generation` as in `table`, and `perplexity` (infinite where it overflows).
+    Raises UserError as `table` does.
+    """
+    parts = [
+        pd.DataFrame({**run, "generation": generation, "perplexity": _sequence_perplexities(path, generation)})
+        for path, run in _described(runs)
+        for generation in range(len(_readings(path)))
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def _described(runs: Sequence[Path]) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Each run directory with what tells it from the others."""
+    given = {run.resolve(): run for run in runs}
+    for path, name in zip(given.values(), names(list(given)), strict=True):
+        manifest = read_manifest(path)
+        if manifest is None:
+            raise UserError(f"{path} holds no run; give a directory that `lmcollapse run` has written")
+        config = manifest["config"]
+        yield path, {"run": name, "condition": condition(config["policy"]), "seed": config["seed"]}
+
+
+def names(paths: Sequence[Path]) -> list[str]:
+    """The last part of each path, with as many parts before it as it takes to tell it from all others."""
+
+    def tail(path: Path, parts: int) -> str:
+        return "/".join(path.parts[-parts:])
+
+    def name(path: Path) -> str:
+        others = [other for other in paths if other != path]
+        lengths = range(1, len(path.parts) + 1)
+        return next(tail(path, n) for n in lengths if all(tail(other, n) != tail(path, n) for other in others))
+
+    return [name(path) for path in paths]
+
+
+def _readings(run: Path) -> list[dict[str, float]]:
+    """The measures of each finished generation, NaN for those that are not defined."""
+    rows = read_metrics(run)
+    if not rows:
+        raise UserError(f"{run} has no finished generation yet; go on with the run, or leave it out")
+    return [{name: math.nan if value is None else value for name, value in row.items()} for row in rows]
+
+
+def _sequence_perplexities(run: Path, generation: int) -> Floats:
+    file = run / folder_of(generation) / "scores" / "corpus.parquet"
+    try:
+        scores = read_scores(file)
+    except (OSError, KeyError, ValueError) as error:  # Arrow's errors are among them
+        raise UserError(f"{file}: cannot be read ({error}); the same `lmcollapse run` makes it again") from None
+    with np.errstate(over="ignore"):
+        perplexities: Floats = np.exp(nats_per_token(scores))
+    return perplexities

@@ -1,0 +1,304 @@
+"""The run directory: one folder an artefact, each made atomically from named inputs, recorded with its hashes.
+
+A step is finished when its folder is there: it is written beside its place under another name and moved in one rename,
+with a `step.json` that says what it was made from and the SHA-256 of every file. `make` gives back what is there if
+that record still fits, and makes it otherwise. Resuming, sharing and verifying are all this one mechanism; nothing
+else in the project knows about restarts.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from lmcollapse.types import Progress, UserError
+
+FORMAT = 1
+"""Changes whenever an older run directory could no longer be continued."""
+RECORD = "step.json"
+MANIFEST = "manifest.json"
+METRICS = "metrics.jsonl"
+LOCK = ".lock"
+
+T = TypeVar("T")
+Facts = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Artefact(Generic[T]):
+    """A finished step: its folder, the hash of its content, the facts its maker noted, and how to read it."""
+
+    path: Path
+    digest: str
+    facts: Facts
+    _read: Callable[[Path], T]
+
+    def read(self) -> T:
+        """What is in it, always from disk: a resumed run and an uninterrupted one go on from the same bytes."""
+        return self._read(self.path)
+
+
+class _Noting:
+    """Progress that also keeps the lines that a step said, for its record."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.notes: list[str] = []
+        self._progress = progress
+        self.stage, self.started, self.finished = progress.stage, progress.started, progress.finished
+
+    def say(self, line: str) -> None:
+        self.notes.append(line)
+        self._progress.say(line)
+
+
+class Run:
+    """An open run directory, held by this process alone. Made by `open_run`."""
+
+    def __init__(self, path: Path, progress: Progress) -> None:
+        self.path = path
+        self.progress = progress
+
+    def make(
+        self,
+        name: str,
+        write: Callable[[Path, Progress], Facts | None],
+        read: Callable[[Path], T],
+        *,
+        inputs: Mapping[str, Artefact[Any]] | None = None,
+        options: Any = None,
+        seed: int | None = None,
+    ) -> Artefact[T]:
+        """The artefact `name`, from disk if what it was made from has not changed, else made now.
+
+        write : fills an empty folder and may return facts worth noting (row counts); must be a pure function of
+            inputs, options and seed.
+        read : reads the folder back.
+        inputs, options, seed : all that the result depends on.
+        """
+        ingredients = {
+            "format": FORMAT,
+            "step": name,
+            "inputs": {key: artefact.digest for key, artefact in (inputs or {}).items()},
+            "options": options,
+            "seed": seed,
+        }
+        folder = self.path / name
+        record = read_record(folder)
+        if record is None or record["ingredients"] != json.loads(json.dumps(ingredients)) or damaged(folder, record):
+            record = self._write(name, folder, ingredients, write)
+        return Artefact(folder, content_digest(record["files"]), record["facts"], read)
+
+    def _write(
+        self, name: str, folder: Path, ingredients: Facts, write: Callable[[Path, Progress], Facts | None]
+    ) -> dict[str, Any]:
+        partial = folder.with_name(f".{folder.name}.partial")
+        _remove(partial)
+        partial.mkdir(parents=True)
+        noting = _Noting(self.progress)
+        started = time.monotonic()
+        try:
+            facts = write(partial, noting)
+        except BaseException:
+            _remove(partial)
+            raise
+        record = {
+            "ingredients": ingredients,
+            "facts": dict(facts or {}),
+            "files": {str(file.relative_to(partial)): sha256(file) for file in files_in(partial)},
+            "notes": noting.notes,
+            "seconds": round(time.monotonic() - started, 3),
+        }
+        write_json(partial / RECORD, record)
+        for file in files_in(partial):
+            _flush(file)
+        _remove(folder)
+        partial.rename(folder)
+        _flush(folder.parent)
+        return record
+
+    def manifest(self) -> dict[str, Any] | None:
+        """The manifest, or None where the run has not come that far."""
+        return read_manifest(self.path)
+
+    def write_manifest(self, manifest: Facts) -> None:
+        """Write the manifest, atomically."""
+        write_json(self.path / MANIFEST, manifest)
+
+    def write_metrics(self, rows: list[dict[str, Any]]) -> None:
+        """Write `metrics.jsonl`, one flat object a finished generation, atomically.
+
+        While a resumed run goes over generations that are finished already, the longer table that is there stays.
+        """
+        file = self.path / METRICS
+        text = "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows)
+        if not (file.is_file() and file.read_text(encoding="utf-8").startswith(text)):
+            write_text(file, text)
+
+
+@contextmanager
+def open_run(path: Path, progress: Progress) -> Iterator[Run]:
+    """Create or reopen a run directory and hold it against other processes until the block ends.
+
+    Raises UserError where the path holds something that is no run directory, cannot be written, or is in use.
+    """
+    if path.exists() and not path.is_dir():
+        raise UserError(f"{path} is a file; give a directory to write the run into")
+    if path.is_dir() and any(path.iterdir()) and not (path / LOCK).exists() and not (path / MANIFEST).exists():
+        raise UserError(f"{path} holds files but no run; give a new directory, or an empty one")
+    new = not path.exists()
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        lock = (path / LOCK).open("a+", encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror}); give another directory with --out") from None
+    with lock:
+        try:
+            # The kernel releases this lock when the process dies, however it dies: there are no stale ones.
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.seek(0)
+            holder = lock.read().strip() or "another process"
+            raise UserError(f"{path} is in use by {holder}; wait for it, or give another directory") from None
+        lock.truncate(0)
+        lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        lock.flush()
+        try:
+            yield Run(path, progress)
+        except BaseException:
+            if new and [entry.name for entry in path.iterdir()] == [LOCK]:
+                shutil.rmtree(path)  # nothing was made: leave no empty run behind for a mistyped name
+            raise
+        finally:
+            lock.truncate(0)
+
+
+def holder(path: Path) -> str | None:
+    """Who holds a run directory, "process 123 on somewhere", as far as can be told without touching its lock."""
+    try:
+        words = (path / LOCK).read_text(encoding="utf-8").split()
+        process, host = int(words[1]), words[3]
+    except (OSError, ValueError, IndexError):
+        return None
+    if host == socket.gethostname():
+        try:
+            os.kill(process, 0)
+        except ProcessLookupError:
+            return None  # it was killed, and could not say goodbye
+        except PermissionError:
+            pass
+    return f"process {process} on {host}"
+
+
+def read_manifest(path: Path) -> dict[str, Any] | None:
+    """The manifest of a run directory, None where there is none; UserError where it cannot be read."""
+    file = path / MANIFEST
+    if not file.is_file():
+        return None
+    try:
+        manifest: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{file}: damaged ({error}); restore it, or start the run again in a new directory") from None
+    if manifest.get("format") != FORMAT:
+        raise UserError(
+            f"{path} has format {manifest.get('format')}, this version reads {FORMAT}; use the version of lmcollapse "
+            f"that made it ({manifest.get('versions', {}).get('lmcollapse', 'unknown')}) or a new directory"
+        )
+    return manifest
+
+
+def read_metrics(path: Path) -> list[dict[str, float | None]]:
+    """The measures of each finished generation of a run, generation 0 first; UserError for a damaged line."""
+    file = path / METRICS
+    lines = file.read_bytes().splitlines() if file.is_file() else []
+    return [_measures_of(line, generation, file) for generation, line in enumerate(lines)]
+
+
+def _measures_of(line: bytes, generation: int, file: Path) -> dict[str, float | None]:
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} is no JSON")
+
+    try:
+        readings = json.loads(line, parse_constant=refuse)
+        if readings.pop("generation") != generation:
+            raise ValueError(f"not generation {generation}")
+        return {name: None if value is None else float(value) for name, value in readings.items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        problem = f"line {generation + 1} is damaged ({error})"
+        raise UserError(f"{file}: {problem}; `lmcollapse run` with the same command writes it again") from None
+
+
+def read_record(folder: Path) -> dict[str, Any] | None:
+    """The record of a finished step, None where there is none that can be read (then the step is made again)."""
+    try:
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return record if isinstance(record, dict) and {"ingredients", "facts", "files"} <= set(record) else None
+
+
+def damaged(folder: Path, record: Facts) -> list[str]:
+    """Files of a finished step that are missing, changed, or not in its record."""
+    there = {str(file.relative_to(folder)) for file in files_in(folder)} - {RECORD}
+    names = sorted(there ^ set(record["files"]))
+    return names + [
+        name for name, digest in record["files"].items() if name in there and sha256(folder / name) != digest
+    ]
+
+
+def files_in(folder: Path) -> list[Path]:
+    """All files below a folder, in a fixed order."""
+    return sorted(file for file in folder.rglob("*") if file.is_file())
+
+
+def sha256(file: Path) -> str:
+    """The SHA-256 of a file's bytes, in hex."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def content_digest(files: Mapping[str, str]) -> str:
+    """One hash over the names and hashes of an artefact's files."""
+    return hashlib.sha256(json.dumps(dict(files), sort_keys=True).encode()).hexdigest()
+
+
+def step_seed(seed: int, generation: int, artefact: str) -> int:
+    """The seed of one artefact: 63 bits of a hash, so that no two steps, generations or runs share a random stream."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{generation}/{artefact}".encode()).digest()[:8], "big") >> 1
+
+
+def write_json(file: Path, value: Any) -> None:
+    """Write readable JSON, atomically."""
+    write_text(file, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_text(file: Path, text: str) -> None:
+    """Write a text file so that a reader sees the old one or the new one, never a part."""
+    partial = file.with_name(f".{file.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    _flush(partial)
+    partial.replace(file)
+    _flush(file.parent)
+
+
+def _flush(path: Path) -> None:
+    """Have the operating system bring a file, or a folder's list of names, to disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)

@@ -1,0 +1,1 @@
+"""What can be fitted, sampled and scored."""

@@ -1,0 +1,109 @@
+"""Where the arithmetic is done: device, precision, threads, and batches that fit into the memory that is there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import TypeVar
+
+import torch
+
+from lmcollapse.substrates.causal_lm.options import ComputeOptions
+from lmcollapse.types import Progress, UserError
+
+T = TypeVar("T")
+
+GiB = 2**30
+
+
+def device_of(compute: ComputeOptions) -> torch.device:
+    """The device that is asked for, UserError where this machine has no such device."""
+    if compute.device == "auto":
+        accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+        return accelerator or torch.device("cpu")
+    try:
+        device = torch.device(compute.device)
+        torch.empty(1, device=device).item()
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0].partition(". ")[0]
+        raise UserError(f"compute.device is '{compute.device}': not here ({reason}); give auto or cpu") from None
+    return device
+
+
+def decided(compute: ComputeOptions) -> ComputeOptions:
+    """The options with nothing left to the machine."""
+    device = device_of(compute)
+    precision = compute.precision
+    if precision == "auto":
+        precision = "bfloat16" if _has_bfloat16(device) else "float32"
+    threads = compute.threads or torch.get_num_threads()
+    return compute.model_copy(update={"device": str(device), "precision": precision, "threads": threads})
+
+
+def _has_bfloat16(device: torch.device) -> bool:
+    """Whether the hardware itself multiplies bfloat16 matrices; emulation is slower than float32."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type != "cpu":
+        return False
+    if hasattr(torch.cpu, "get_capabilities"):  # newer than the oldest torch that will do
+        capabilities = torch.cpu.get_capabilities()
+        return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+    return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", bool)())
+
+
+def enter(compute: ComputeOptions) -> torch.device:
+    """Set the number of threads, as was decided, and return the device."""
+    if compute.threads:
+        torch.set_num_threads(compute.threads)
+    return device_of(compute)
+
+
+def autocast(compute: ComputeOptions, device: torch.device) -> AbstractContextManager[None]:
+    """Matrix products in the precision of the options. Not for scoring, which is the measurement."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=decided(compute).precision == "bfloat16")
+
+
+@contextmanager
+def deterministic(device: torch.device) -> Iterator[None]:
+    """The same sums in the same order every time: GPU kernels that add up as threads happen to finish are set aside.
+
+    On CPUs they are not in use. A kernel without a deterministic twin is used all the same, and torch warns.
+    """
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    if device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+
+
+def memory(device: torch.device) -> int:
+    """Bytes that one batch may take: half of what a GPU has free, a modest part of a laptop's memory otherwise."""
+    return torch.cuda.mem_get_info(device)[0] // 2 if device.type == "cuda" else GiB
+
+
+def batch_that_fits(bytes_each: int, device: torch.device) -> int:
+    """A power of two of things that take so many bytes each; beyond 256 (1,024 on a GPU) nothing is gained."""
+    most = 1024 if device.type == "cuda" else 256
+    fitting = max(1, memory(device) // bytes_each)
+    return int(min(most, 1 << (fitting.bit_length() - 1)))
+
+
+def shrinking(work: Callable[[int], T], size: int, progress: Progress, what: str) -> tuple[T, int]:
+    """`work(size)`, with `size` halved as often as the accelerator's memory runs out; also the size that worked.
+
+    The line that is said is kept in the records of the run: another batch size may change the last bits of a result.
+    """
+    while True:
+        try:
+            return work(size), size
+        except torch.OutOfMemoryError:
+            if size == 1:
+                raise UserError(f"{what}: not even a batch of one fits into memory; take a smaller model") from None
+        torch.cuda.empty_cache()
+        size //= 2
+        progress.say(f"{what}: out of memory, going on with batches of {size}")

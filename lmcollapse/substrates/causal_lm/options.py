@@ -1,0 +1,181 @@
+"""What a configuration may say about a language model: which one, how it is fitted, how it writes, how it is scored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+from pydantic import Field
+
+from lmcollapse.options import Options
+from lmcollapse.types import UserError
+
+
+class ModelOptions(Options):
+    """Which model is fitted. The shape options (architecture to dropout) are for scratch models only."""
+
+    name: str = "scratch"
+    """A hub id (gpt2), a local folder in the transformers format, `smollm2`, or `scratch`: built here from options."""
+    revision: str | None = None
+    """Branch, tag or commit of a hub id; null for its main branch."""
+    trust_remote_code: bool = False
+    """Let a model from the hub bring code of its own, and run it."""
+    architecture: Literal["gpt2", "llama"] | None = None
+    """Scratch only: the shape of the network (null: gpt2)."""
+    layers: int | None = Field(default=None, gt=0)
+    """Scratch only: transformer blocks (null: 4)."""
+    width: int | None = Field(default=None, gt=0)
+    """Scratch only: width of the residual stream (null: 128)."""
+    heads: int | None = Field(default=None, gt=0)
+    """Scratch only: attention heads, a divisor of the width (null: 4)."""
+    vocabulary: int | None = Field(default=None, ge=257)
+    """Scratch only: most entries of the tokenizer, which is trained on the human training part (null: 4096)."""
+    dropout: float | None = Field(default=None, ge=0, lt=1)
+    """Scratch only: share of activations dropped during the fit, for llama of attention weights (null: 0)."""
+
+    @property
+    def is_scratch(self) -> bool:
+        """Whether the model is built here and not loaded."""
+        return self.name == "scratch"
+
+    def shape(self) -> ModelOptions:
+        """The options of a scratch model with the defaults filled in."""
+        defaults = {"architecture": "gpt2", "layers": 4, "width": 128, "heads": 4, "vocabulary": 4096, "dropout": 0.0}
+        return self.model_copy(update={key: v for key, v in defaults.items() if getattr(self, key) is None})
+
+
+class TrainOptions(Options):
+    """How a generation is fitted."""
+
+    unit: Literal["block", "document"] = "block"
+    """What a row is: a block of exactly block_size tokens cut from the text laid end to end, or a whole document."""
+    block_size: int = Field(default=128, ge=2)
+    """Tokens that the model sees at once during the fit."""
+    bos: bool = True
+    """Put the beginning-of-text token before every block, so that the model learns to start one (unit block)."""
+    epochs: float = Field(default=5, gt=0)
+    """Passes over the training rows."""
+    steps: int | None = Field(default=None, gt=0)
+    """Optimizer steps, in place of epochs."""
+    batch_size: int = Field(default=32, gt=0)
+    """Blocks per optimizer step."""
+    learning_rate: float = Field(default=1e-3, gt=0)
+    """Highest learning rate (AdamW)."""
+    schedule: Literal["linear", "cosine", "constant"] = "cosine"
+    """How the learning rate falls after the warm-up."""
+    warmup: float = Field(default=0.05, ge=0, le=1)
+    """Share of the steps over which the learning rate rises from zero."""
+    weight_decay: float = Field(default=0.1, ge=0)
+    """AdamW's decoupled weight decay, of matrices alone: not of biases, norms and embeddings."""
+    gradient_clip: float | None = Field(default=1.0, gt=0)
+    """Largest norm of the gradient, null for no clipping."""
+
+    @property
+    def positions(self) -> int:
+        """Input positions that the fit trains."""
+        return self.block_size if self.bos else self.block_size - 1
+
+
+class SamplingOptions(Options):
+    """How a generation writes its corpus."""
+
+    decoder: Literal["greedy", "ancestral", "beam"] = "ancestral"
+    """The most likely token each time, a draw from the model's distribution, or the most likely text found by beams."""
+    temperature: float = Field(default=1.0, gt=0)
+    """Ancestral: logits are divided by it."""
+    top_k: int | None = Field(default=None, gt=0)
+    """Ancestral: draw from the k most likely tokens."""
+    top_p: float | None = Field(default=None, gt=0, le=1)
+    """Ancestral: draw from the fewest tokens that together have this probability."""
+    min_p: float | None = Field(default=None, ge=0, le=1)
+    """Ancestral: draw from the tokens with at least this share of the most likely one's probability."""
+    repetition_penalty: float = Field(default=1.0, gt=0)
+    """Makes tokens that the text (prompt included) has already less likely; 1 for no penalty."""
+    beams: int | None = Field(default=None, ge=2)
+    """Width of the beam search (null: 5 when the decoder is beam)."""
+    prompt: Literal["none", "human", "previous"] = "none"
+    """What a document continues: nothing, a row of the human training part, or a row of the previous corpus."""
+    prompt_tokens: int | None = Field(default=None, gt=0)
+    """Leading tokens of a row that prompt a document; they are no part of it."""
+    new_tokens: int | None = Field(default=None, gt=0)
+    """Tokens of a document, at most where until_eos (null: train.block_size)."""
+    until_eos: bool | None = None
+    """Documents end at the end-of-text token; else it is a token like others (null: where train.unit is document)."""
+    tokens: int | None = Field(default=None, gt=0)
+    """Size of the corpus (null: as many tokens as the human training part has)."""
+    batch_size: int | None = Field(default=None, gt=0)
+    """Documents written at once (null: decided from the memory)."""
+
+    def settled(self, train: TrainOptions) -> SamplingOptions:
+        """The options with what follows from other options filled in."""
+        settled = {
+            "beams": self.beams or (5 if self.decoder == "beam" else None),
+            "new_tokens": self.new_tokens or train.block_size,
+            "until_eos": train.unit == "document" if self.until_eos is None else self.until_eos,
+        }
+        return self.model_copy(update=settled)
+
+
+class ScoringOptions(Options):
+    """How text is scored."""
+
+    window: int | None = Field(default=None, gt=0)
+    """Longest stretch of tokens that the model sees (null: the positions that it was trained on in this run)."""
+    windows: Literal["rolling", "disjoint"] = "rolling"
+    """The last window reaches back so as to be full (as lm-evaluation-harness has it), or every token is seen once."""
+    batch_size: int | None = Field(default=None, gt=0)
+    """Windows scored at once (null: decided from the memory)."""
+
+
+class ComputeOptions(Options):
+    """Where and how the arithmetic is done."""
+
+    device: str = "auto"
+    """auto (the first accelerator, else the CPU), cpu, cuda, cuda:1, mps."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of the fit and of sampling; weights stay in float32 (auto: bfloat16 where the hardware has it)."""
+    threads: int | None = Field(default=None, gt=0)
+    """CPU threads (null: torch's choice)."""
+
+
+def check_effects(model: ModelOptions, train: TrainOptions, sampling: SamplingOptions) -> None:
+    """Raise UserError for options that contradict each other, or that would be without effect."""
+    for problem in (*_model_problems(model), *_train_problems(train), *_sampling_problems(sampling)):
+        raise UserError(problem)
+
+
+def _model_problems(model: ModelOptions) -> Iterator[str]:
+    if model.is_scratch:
+        shape = model.shape()
+        assert shape.width and shape.heads
+        if shape.width % shape.heads:
+            yield f"model.width is {shape.width}: it must be a multiple of model.heads ({shape.heads})"
+        elif shape.architecture == "llama" and shape.width // shape.heads % 2:
+            yield f"model.width is {shape.width}: for llama it must be an even multiple of model.heads ({shape.heads})"
+        if model.revision is not None or model.trust_remote_code:
+            yield "model.revision and model.trust_remote_code have no effect on a scratch model: leave them out"
+        return
+    for key in ("architecture", "layers", "width", "heads", "vocabulary", "dropout"):
+        if getattr(model, key) is not None:
+            yield f"model.{key} has no effect on '{model.name}', which has its shape: leave it out, or take scratch"
+
+
+def _train_problems(train: TrainOptions) -> Iterator[str]:
+    if train.unit == "document" and not train.bos:
+        yield "train.bos: false has no effect with unit: document, where every document begins with it: leave it out"
+
+
+def _sampling_problems(sampling: SamplingOptions) -> Iterator[str]:
+    decoder = sampling.decoder
+    if decoder != "ancestral":
+        for key, neutral in (("temperature", 1.0), ("top_k", None), ("top_p", None), ("min_p", None)):
+            if getattr(sampling, key) != neutral:
+                yield f"sampling.{key} has no effect with decoder: {decoder}: leave it out, or take decoder: ancestral"
+        if sampling.prompt == "none":
+            yield f"decoder: {decoder} without a prompt writes one document over and over: give sampling.prompt"
+    if decoder != "beam" and sampling.beams is not None:
+        yield f"sampling.beams has no effect with decoder: {decoder}: leave it out, or take decoder: beam"
+    if sampling.prompt == "none" and sampling.prompt_tokens is not None:
+        yield "sampling.prompt_tokens has no effect without sampling.prompt: give prompt: human or prompt: previous"
+    if sampling.prompt != "none" and sampling.prompt_tokens is None:
+        yield f"sampling.prompt: {sampling.prompt} needs sampling.prompt_tokens: how many tokens of a row to give"

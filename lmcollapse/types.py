@@ -1,0 +1,330 @@
+"""The vocabulary of the project: what a corpus is, and what the parts of the loop hand to each other.
+
+Imports numpy and the standard library only, so that every part can import it for free.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Protocol, Self
+
+import numpy as np
+import numpy.typing as npt
+
+HUMAN = -1
+"""The `generation` of rows that no model wrote."""
+
+Ints = npt.NDArray[np.integer[Any]]
+Floats = npt.NDArray[np.floating[Any]]
+
+
+class UserError(ValueError):
+    """Something the user gave cannot be used. The message says what was given, what is allowed and what to do.
+
+    The command line prints it as one line and exits with status 2; a notebook sees an ordinary ValueError.
+    """
+
+
+@dataclass(frozen=True)
+class Documents:
+    """Human text before any model reads it.
+
+    texts : one string a document.
+    sources : where each document came from, in words a person can look up (`"numpy.linalg.norm"`, `"book.txt"`).
+    """
+
+    texts: list[str]
+    sources: list[str]
+
+    def __post_init__(self) -> None:
+        assert len(self.texts) == len(self.sources), (len(self.texts), len(self.sources))
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+
+@dataclass(frozen=True)
+class Human:
+    """A human corpus in its two disjoint parts.
+
+    facts : what a reader must know to obtain the same text again (package versions, data set revision, documents
+        dropped and why); JSON-able, goes into the manifest.
+    """
+
+    train: Documents
+    heldout: Documents
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Rows with an origin: what human beings or one generation wrote, or what a policy picked from several such.
+
+    values : `(tokens,)` int32 token ids of all rows end to end where `offsets` is given; else `(rows, d)` vectors.
+    offsets : `(rows + 1,)` int64, row `i` is `values[offsets[i]:offsets[i + 1]]`.
+    generation : `(rows,)` int32, the generation that wrote each row, HUMAN (-1) for human rows.
+    row : `(rows,)` int64, the index of each row within the corpus that it was born in.
+    prompt : `(rows,)` int64, the row of the prompt corpus that prompted this one, -1 for none.
+    texts : the rows as text, for rows of tokens.
+    sources : for human rows the name of the document (empty for synthetic ones).
+    """
+
+    values: npt.NDArray[Any]
+    generation: Ints
+    row: Ints
+    prompt: Ints
+    offsets: Ints | None = None
+    texts: Sequence[str] | None = None
+    sources: Sequence[str] | None = None
+
+    def __post_init__(self) -> None:
+        rows = len(self)
+        for name in ("row", "prompt", "texts", "sources"):
+            column = getattr(self, name)
+            assert column is None or len(column) == rows, f"{name}: {len(column)} entries for {rows} rows"
+        if self.offsets is not None:
+            assert len(self.offsets) == rows + 1 and self.offsets[-1] == len(self.values), "offsets do not fit values"
+
+    def __len__(self) -> int:
+        return len(self.generation)
+
+    @property
+    def lengths(self) -> Ints:
+        """`(rows,)` tokens in each row (1 for vectors)."""
+        return np.ones(len(self), np.int64) if self.offsets is None else np.diff(self.offsets)
+
+    def tokens(self, row: int) -> Ints:
+        """The token ids of one row."""
+        assert self.offsets is not None, "rows of vectors have no tokens"
+        return self.values[self.offsets[row] : self.offsets[row + 1]]
+
+    def take(self, rows: Ints) -> Corpus:
+        """These rows, in this order, each with its origin; a row may be taken more than once."""
+        rows = np.asarray(rows, np.int64)
+        values, offsets = self.values, None
+        if self.offsets is None:
+            values = self.values[rows]
+        else:
+            starts, lengths = self.offsets[rows], self.lengths[rows]
+            offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+            # position of every kept token: its row's start, plus how far into the row it stands
+            within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)
+            values = self.values[np.repeat(starts, lengths) + within]
+        return Corpus(
+            values=values,
+            offsets=offsets,
+            generation=self.generation[rows],
+            row=self.row[rows],
+            prompt=self.prompt[rows],
+            texts=None if self.texts is None else [self.texts[i] for i in rows],
+            sources=None if self.sources is None else [self.sources[i] for i in rows],
+        )
+
+    @classmethod
+    def of_tokens(
+        cls,
+        rows: Sequence[Sequence[int] | Ints],
+        generation: int,
+        *,
+        texts: Sequence[str] | None = None,
+        sources: Sequence[str] | None = None,
+        prompt: Ints | None = None,
+    ) -> Corpus:
+        """A newborn corpus of token rows: row `i` is its own origin."""
+        lengths = np.array([len(r) for r in rows], np.int64)
+        return cls(
+            values=np.concatenate([np.asarray(r, np.int32) for r in rows]) if len(rows) else np.empty(0, np.int32),
+            offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+            generation=np.full(len(rows), generation, np.int32),
+            row=np.arange(len(rows), dtype=np.int64),
+            prompt=np.full(len(rows), -1, np.int64) if prompt is None else np.asarray(prompt, np.int64),
+            texts=texts,
+            sources=sources,
+        )
+
+    @staticmethod
+    def concatenate(parts: Sequence[Corpus]) -> Corpus:
+        """The rows of all parts, one after the other."""
+
+        def joined(name: str) -> list[str] | None:
+            columns = [getattr(part, name) for part in parts]
+            return None if any(c is None for c in columns) else [entry for c in columns for entry in c]
+
+        offsets = None
+        if parts[0].offsets is not None:
+            lengths = np.concatenate([part.lengths for part in parts])
+            offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        return Corpus(
+            values=np.concatenate([part.values for part in parts]),
+            offsets=offsets,
+            generation=np.concatenate([part.generation for part in parts]),
+            row=np.concatenate([part.row for part in parts]),
+            prompt=np.concatenate([part.prompt for part in parts]),
+            texts=joined("texts"),
+            sources=joined("sources"),
+        )
+
+
+@dataclass(frozen=True)
+class Pool:
+    """What a policy may choose from: how many rows there are of each origin, and nothing of what is in them.
+
+    human : rows of the human training part.
+    synthetic : rows that each generation so far has written, generation 0 first.
+    """
+
+    human: int
+    synthetic: tuple[int, ...] = ()
+
+    @property
+    def generation(self) -> int:
+        """The generation that is about to be fitted."""
+        return len(self.synthetic)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Row references: which rows a generation trains on.
+
+    generation : `(rows,)` int32, HUMAN or the generation whose corpus the row is in.
+    row : `(rows,)` int64, which row there.
+    """
+
+    generation: Ints
+    row: Ints
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+
+Policy = Callable[..., Selection]
+"""`policy(pool, rng, **options)`: the rows that the next generation trains on."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """How likely a model finds each row of a corpus.
+
+    nats : `(rows,)` float64, minus the natural log of the row's probability, summed over its tokens.
+    tokens : `(rows,)` int64, tokens scored in each row, every token exactly once.
+    """
+
+    nats: Floats
+    tokens: Ints
+
+
+@dataclass(frozen=True)
+class Scene:
+    """All that a measure may look at, for one generation.
+
+    human_texts : the human training part, one text a document (not a row: rows may begin in the middle of a word); None
+        where the substrate's rows are no text.
+    heldout : the human held-out part, as rows.
+    corpus : what this generation wrote.
+    heldout_scores : this generation's model on `heldout`.
+    corpus_scores : generation 0's model on `corpus`.
+    """
+
+    generation: int
+    human_texts: Sequence[str] | None
+    heldout: Corpus
+    corpus: Corpus
+    heldout_scores: Scores
+    corpus_scores: Scores
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One number that a measure reads off a scene; None where the measure is not defined, and then `note` says why."""
+
+    name: str
+    value: float | None
+    note: str = ""
+
+
+Measure = Callable[..., list[Reading]]
+"""`measure(scene, **options)`: a pure function of what is in the scene."""
+
+Start = Literal["base", "previous", "scratch"]
+
+
+class Progress(Protocol):
+    """Where long work says how far it is. `Silent` is the do-nothing default."""
+
+    def stage(self, label: str, total: int | None = None, unit: str = "") -> Any:
+        """A context manager around one piece of work of `total` units; it yields `advance(units, **figures)`."""
+
+    def started(self, generation: int, generations: int) -> None:
+        """What follows belongs to this generation, out of so many."""
+
+    def finished(self, generation: int, readings: Mapping[str, float | None]) -> None:
+        """A generation is complete, these are its measures."""
+
+    def say(self, line: str) -> None:
+        """One line for the user."""
+
+
+class Silent:
+    """Progress that nobody watches."""
+
+    @contextmanager
+    def stage(self, label: str, total: int | None = None, unit: str = "") -> Iterator[Callable[..., None]]:
+        """See `Progress`."""
+        yield lambda units=1, **figures: None
+
+    def started(self, generation: int, generations: int) -> None:
+        """See `Progress`."""
+
+    def finished(self, generation: int, readings: Mapping[str, float | None]) -> None:
+        """See `Progress`."""
+
+    def say(self, line: str) -> None:
+        """See `Progress`."""
+
+
+class Substrate(Protocol):
+    """What can be fitted, sampled and scored: a frozen bundle of options with these verbs.
+
+    A fitted model is a value that `fit` returns (or `load`); the substrate itself never changes.
+    """
+
+    starts: ClassVar[tuple[Start, ...]]
+
+    def model_dump(self, *, mode: str) -> dict[str, Any]:
+        """All options as JSON-able values (pydantic's method; substrates are `lmcollapse.options.Options`)."""
+
+    @classmethod
+    def model_validate(cls, obj: Any) -> Self:
+        """The substrate with these options (pydantic's method)."""
+
+    def check(self, start: Start) -> None:
+        """Raise UserError for all that can be known to fail before any compute is spent."""
+
+    def decide(self) -> Self:
+        """The same options with every choice that is left to the machine made: device, precision, threads, batches."""
+
+    def prepare(self, human: Human, folder: Path, seed: int) -> None:
+        """Write into `folder` whatever is settled once, before generation 0 (a tokenizer, an initial model)."""
+
+    def encode(self, base: Path, human: Human) -> tuple[Corpus, Corpus]:
+        """The human training and held-out parts as rows."""
+
+    def fit(self, base: Path, train: Corpus, start: Start, previous: Path | None, seed: int, progress: Progress) -> Any:
+        """A model fitted to `train`, starting from the base, from the model in `previous`, or from nothing."""
+
+    def sample(
+        self, model: Any, human: Corpus, previous: Corpus, generation: int, seed: int, progress: Progress
+    ) -> Corpus:
+        """A new corpus, written by `model`; `human` and `previous` may prompt it."""
+
+    def score(self, model: Any, corpus: Corpus, progress: Progress) -> Scores:
+        """How likely `model` finds every row of `corpus`."""
+
+    def save(self, model: Any, folder: Path) -> None:
+        """Write a fitted model into an empty folder; the same model leaves the same bytes."""
+
+    def load(self, folder: Path) -> Any:
+        """What `save` wrote."""

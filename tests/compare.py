@@ -1,0 +1,31 @@
+"""Compare run directories byte for byte."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+MAY_DIFFER = {".lock", "manifest.json"}  # who holds it; when it was started
+"""Files of a run directory that are not part of the promise of equal bytes."""
+
+
+def contents(run: Path) -> dict[str, object]:
+    """Every file of a run: its bytes; the records of steps without the seconds that they took."""
+    found: dict[str, object] = {}
+    for file in sorted(run.rglob("*")):
+        if not file.is_file() or file.name in MAY_DIFFER or "figures" in file.parts:
+            continue
+        name = str(file.relative_to(run))
+        if file.name == "step.json":
+            record = json.loads(file.read_text())
+            del record["seconds"]
+            found[name] = record
+        else:
+            found[name] = file.read_bytes()
+    return found
+
+
+def different_files(one: Path, two: Path) -> list[str]:
+    """Names of files that are in one only, or not equal."""
+    a, b = contents(one), contents(two)
+    return [name for name in sorted({*a, *b}) if a.get(name) != b.get(name)]

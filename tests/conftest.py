@@ -1,0 +1,35 @@
+"""What holds for every test: two threads, no network, and a cache of the session's own.
+
+Set LMCOLLAPSE_CACHE to keep the cache between sessions (the embedded corpus and SmolLM2 take a while to make).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+
+import pytest
+
+_cache = tempfile.TemporaryDirectory(prefix="lmcollapse-cache-")
+
+# before anything imports torch or a hub client, and inherited by the processes that tests start
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ["LMCOLLAPSE_CACHE"] = os.environ.get("LMCOLLAPSE_CACHE") or _cache.name
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+def _refuse_network(event: str, arguments: tuple[object, ...]) -> None:
+    """An audit hook: a connection to anything but this machine fails as it would without a network."""
+    if event == "socket.connect":
+        address = arguments[1]
+        if isinstance(address, tuple) and address[0] not in ("127.0.0.1", "::1", "localhost"):
+            raise ConnectionError(f"tests have no network: {address}")
+
+
+sys.addaudithook(_refuse_network)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Leave nothing behind: with SmolLM2 in it the cache is half a gigabyte."""
+    _cache.cleanup()

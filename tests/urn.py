@@ -1,0 +1,82 @@
+"""A substrate from outside the tree, quick enough to kill at every step: words drawn from an urn and put back."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from lmcollapse.options import Options
+from lmcollapse.types import Corpus, Human, Progress, Scores, Start, UserError
+
+
+class UrnOptions(Options):
+    """Options of the urn."""
+
+    row_words: int = 20
+    """Words in a row."""
+    smoothing: float = 0.0
+    """Added to every count."""
+
+
+class Urn(Options):
+    """Words drawn from an urn: what a perfect unigram model would write."""
+
+    starts: ClassVar[tuple[Start, ...]] = ("scratch",)
+    urn: UrnOptions = UrnOptions()
+    workers: int | None = None
+    """Left to the machine; the loop must remember what was decided."""
+
+    def check(self, start: Start) -> None:
+        if start not in self.starts:
+            raise UserError(f"start: {start} is not for the urn; it knows {self.starts}")
+
+    def decide(self) -> Urn:
+        return self.model_copy(update={"workers": self.workers or 3})
+
+    def prepare(self, human: Human, folder: Path, seed: int) -> None:
+        words = sorted({w for part in (human.train, human.heldout) for text in part.texts for w in text.split()})
+        (folder / "words.json").write_text(json.dumps(words))
+
+    def encode(self, base: Path, human: Human) -> tuple[Corpus, Corpus]:
+        words = json.loads((base / "words.json").read_text())
+        index = {word: i for i, word in enumerate(words)}
+        stream = [index[w] for text in human.train.texts for w in text.split()]
+        size = self.urn.row_words
+        rows = [stream[i : i + size] for i in range(0, len(stream) - size + 1, size)]
+        texts = [" ".join(words[i] for i in row) for row in rows]
+        train = Corpus.of_tokens(rows, -1, texts=texts)
+        held = [[index[w] for w in text.split()] for text in human.heldout.texts]
+        return train, Corpus.of_tokens(held, -1, texts=human.heldout.texts, sources=human.heldout.sources)
+
+    def fit(self, base: Path, train: Corpus, start: Start, previous: Path | None, seed: int, progress: Progress) -> Any:
+        words = json.loads((base / "words.json").read_text())
+        with progress.stage("fit", total=len(train), unit="rows") as advance:
+            counts = np.bincount(train.values, minlength=len(words)) + self.urn.smoothing
+            advance(len(train))
+        return words, counts / counts.sum()
+
+    def sample(
+        self, model: Any, human: Corpus, previous: Corpus, generation: int, seed: int, progress: Progress
+    ) -> Corpus:
+        words, p = model
+        draws = np.random.default_rng(seed).choice(len(p), (len(human), self.urn.row_words), p=p)
+        texts = [" ".join(words[i] for i in row) for row in draws]
+        progress.say(f"workers {self.workers}")
+        return Corpus.of_tokens(list(draws), generation, texts=texts)
+
+    def score(self, model: Any, corpus: Corpus, progress: Progress) -> Scores:
+        _, p = model
+        nats = -np.log(np.maximum(p[corpus.values], 1e-9))
+        assert corpus.offsets is not None
+        return Scores(np.add.reduceat(nats, corpus.offsets[:-1]), corpus.lengths)
+
+    def save(self, model: Any, folder: Path) -> None:
+        words, p = model
+        (folder / "model.json").write_text(json.dumps({"words": words, "p": p.tolist()}))
+
+    def load(self, folder: Path) -> Any:
+        model = json.loads((folder / "model.json").read_text())
+        return model["words"], np.array(model["p"])
