@@ -174,9 +174,9 @@ def open_run(path: Path, progress: Progress) -> Iterator[Run]:
         lock.flush()
         try:
             yield Run(path, progress)
-        except BaseException:
-            if new and [entry.name for entry in path.iterdir()] == [LOCK]:
-                shutil.rmtree(path)  # nothing was made: leave no empty run behind for a mistyped name
+        except UserError:
+            if new and not (path / MANIFEST).exists():
+                shutil.rmtree(path)  # no generation was begun: leave nothing behind of a configuration that cannot work
             raise
         finally:
             lock.truncate(0)

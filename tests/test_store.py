@@ -127,10 +127,16 @@ def test_a_foreign_directory_is_refused_and_left_alone(tmp_path: Path) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == ["thesis.txt"]
 
 
-def test_an_empty_failed_run_leaves_no_directory(tmp_path: Path) -> None:
-    with pytest.raises(KeyError), open_run(tmp_path / "run", Silent()):
-        raise KeyError
+def test_what_cannot_work_leaves_no_new_directory_and_spoils_no_old_one(tmp_path: Path) -> None:
+    with pytest.raises(UserError), open_run(tmp_path / "run", Silent()) as run:
+        make(run, Counter())
+        raise UserError("no")
     assert not (tmp_path / "run").exists()
+    with open_run(tmp_path / "run", Silent()) as run:
+        make(run, Counter())
+    with pytest.raises(UserError), open_run(tmp_path / "run", Silent()):
+        raise UserError("no")
+    assert (tmp_path / "run" / "step").exists()
 
 
 def test_seeds_differ_by_run_generation_and_step() -> None:

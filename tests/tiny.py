@@ -21,6 +21,8 @@ from transformers import (
 from lmcollapse.types import Documents, Human
 from tests.text import documents
 
+torch.set_num_threads(1)  # threads that wait for each other on a busy machine turn seconds into minutes
+
 Shape = Literal["gpt2", "opt", "llama"]
 SHAPES: tuple[Shape, ...] = ("gpt2", "opt", "llama")
 
