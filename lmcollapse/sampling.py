@@ -33,5 +33,10 @@ def _options_of_run(folder: Path) -> dict[str, Any]:
     manifest = read_manifest(folder.parent.parent) if folder.is_dir() else None
     if manifest is None:
         return {}
-    prompting = ("prompt", "prompt_tokens", "tokens", "batch_size")
-    return {key: value for key, value in manifest["config"]["sampling"].items() if key not in prompting}
+    from lmcollapse.substrates.causal_lm.options import SamplingOptions, TrainOptions
+
+    config = manifest["config"]
+    settled = SamplingOptions(**config["sampling"]).settled(TrainOptions(**config["train"])).model_dump()
+    for key in ("prompt", "prompt_tokens", "tokens", "batch_size"):  # of a corpus, which there is none of here
+        del settled[key]
+    return settled

@@ -12,18 +12,18 @@ from rich.table import Table
 from lmcollapse.config import condition
 from lmcollapse.progress import SHOWN, number
 from lmcollapse.steps import ARTEFACTS, folder_of
-from lmcollapse.store import LOCK, MANIFEST, RECORD, holder, read_manifest, read_metrics
+from lmcollapse.store import LOCK, RECORD, holder, read_manifest, read_metrics
 from lmcollapse.types import UserError
 
 
 @dataclass(frozen=True)
 class RunStatus:
-    """One run: its directory, policy, generations measured so far and wanted, state, and the last line of measures.
+    """One run: its name (the directory below the one asked about), policy, generations measured and wanted, last measures.
 
     state : "finished", "running" (and the step that is being made) or "stopped" (and the step that is next).
     """
 
-    path: Path
+    name: str
     policy: str
     done: int
     generations: int
@@ -35,17 +35,17 @@ def status(directory: Path) -> list[RunStatus]:
     """Every run in or below a directory, by name. UserError where there is none."""
     if not directory.is_dir():
         raise UserError(f"{directory} is no directory; give a run, or a directory of runs")
-    found = sorted({file.parent for name in (LOCK, MANIFEST) for file in directory.rglob(name)})
+    found = sorted({file.parent for file in directory.rglob(LOCK)})
     if not found:
         raise UserError(f"{directory} holds no run; `lmcollapse run CONFIG.yaml` makes one")
-    return [_status_of(path) for path in found]
+    return [_status_of(path, str(path.relative_to(directory)) if path != directory else str(path)) for path in found]
 
 
-def _status_of(path: Path) -> RunStatus:
+def _status_of(path: Path, name: str) -> RunStatus:
     running = holder(path) is not None
     manifest = read_manifest(path)
     if manifest is None:
-        return RunStatus(path, "?", 0, 0, "running: preparing" if running else "stopped: before generation 0", {})
+        return RunStatus(name, "?", 0, 0, "running: preparing" if running else "stopped: before generation 0", {})
     table = read_metrics(path)
     config = manifest["config"]
     if len(table) == config["generations"]:
@@ -54,9 +54,8 @@ def _status_of(path: Path) -> RunStatus:
         folder = path / folder_of(len(table))
         step = next((name for name in ARTEFACTS if not (folder / name / RECORD).is_file()), ARTEFACTS[-1])
         state = f"{'running' if running else 'stopped'}: generation {len(table)}, {step}"
-    return RunStatus(
-        path, condition(config["policy"]), len(table), config["generations"], state, table[-1] if table else {}
-    )
+    last = table[-1] if table else {}
+    return RunStatus(name, condition(config["policy"]), len(table), config["generations"], state, last)
 
 
 def status_table(runs: Sequence[RunStatus]) -> Table:
@@ -68,5 +67,5 @@ def status_table(runs: Sequence[RunStatus]) -> Table:
         shown.add_column(heading, justify="right")
     for run in runs:
         figures = [number(run.last.get(key)) for key in SHOWN]
-        shown.add_row(escape(str(run.path)), escape(run.policy), f"{run.done}/{run.generations}", run.state, *figures)
+        shown.add_row(escape(run.name), escape(run.policy), f"{run.done}/{run.generations}", run.state, *figures)
     return shown

@@ -28,7 +28,7 @@ FORMAT = 1
 RECORD = "step.json"
 MANIFEST = "manifest.json"
 METRICS = "metrics.jsonl"
-LOCK = ".lock"
+LOCK = ".lmcollapse.lock"
 
 T = TypeVar("T")
 Facts = Mapping[str, Any]

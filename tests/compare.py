@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-MAY_DIFFER = {".lock", "manifest.json"}  # who holds it; when it was started
+MAY_DIFFER = {".lmcollapse.lock", "manifest.json"}  # who holds it; when it was started
 """Files of a run directory that are not part of the promise of equal bytes."""
 
 

@@ -120,7 +120,7 @@ def test_sample_shows_what_a_generation_writes(finished: Path) -> None:
     one, again, other = (lmcollapse(*arguments, "--seed", seed) for seed in (0, 0, 1))
     assert one.returncode == 0, one.stderr
     assert one.stdout == again.stdout != other.stdout
-    assert "temperature 0.9" in one.stderr  # as in the run
+    assert "temperature 0.9" in one.stderr and "until_eos False" in one.stderr  # as in the run
 
 
 def test_status_tells_how_far_runs_are(finished: Path) -> None:

@@ -82,7 +82,7 @@ def test_the_run_directory_is_drawn_as_it_is(finished: Path) -> None:  # noqa: F
     there = {str(entry.relative_to(run)) for entry in run.rglob("*")}
     assert drawn <= there, drawn - there
     for folder in ("", "human", "rows", "generation_000", "generation_000/train", "generation_000/scores"):
-        inside = {entry.name for entry in (run / folder).iterdir()} - {"step.json", ".lock", "facts.json"}
+        inside = {entry.name for entry in (run / folder).iterdir()} - {"step.json", ".lmcollapse.lock", "facts.json"}
         shown = {name for name in inside if f"{folder}/{name}".lstrip("/") in drawn or name == "generation_001"}
         assert inside == shown, folder
 

@@ -96,7 +96,7 @@ def test_a_step_that_fails_leaves_nothing_and_a_later_one_is_made(tmp_path: Path
     with open_run(tmp_path, Silent()) as run:
         with pytest.raises(RuntimeError):
             run.make("step", fail, lambda folder: folder)
-        assert [entry.name for entry in tmp_path.iterdir()] == [".lock"]
+        assert [entry.name for entry in tmp_path.iterdir()] == [".lmcollapse.lock"]
         assert make(run, Counter()).read() == "hello"
 
 
@@ -114,7 +114,7 @@ def test_a_killed_process_leaves_no_stale_lock(tmp_path: Path) -> None:
         f"with open_run(pathlib.Path({str(tmp_path)!r}), Silent()): os.kill(os.getpid(), 9)"
     )
     assert subprocess.run([sys.executable, "-c", script]).returncode == -9
-    assert (tmp_path / ".lock").read_text().startswith("process")
+    assert (tmp_path / ".lmcollapse.lock").read_text().startswith("process")
     assert holder(tmp_path) is None
     with open_run(tmp_path, Silent()):
         pass

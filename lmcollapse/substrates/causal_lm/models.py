@@ -126,7 +126,14 @@ def fresh(config: PretrainedConfig, seed: int, trust_remote_code: bool = False) 
     """A model with random weights that follow from the seed alone."""
     torch.manual_seed(seed)
     auto: Any = AutoModelForCausalLM
-    module: PreTrainedModel = auto.from_config(config, dtype=torch.float32, trust_remote_code=trust_remote_code)
+    try:
+        module: PreTrainedModel = auto.from_config(config, dtype=torch.float32, trust_remote_code=trust_remote_code)
+    except RuntimeError as error:
+        if "allocate" not in str(error):
+            raise
+        raise UserError(
+            "a model of this shape does not fit into memory; lower model.width or train.block_size"
+        ) from None
     return module
 
 
