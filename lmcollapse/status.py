@@ -18,7 +18,7 @@ from lmcollapse.types import UserError
 
 @dataclass(frozen=True)
 class RunStatus:
-    """One run: its name (the directory below the one asked about), policy, generations measured and wanted, last measures.
+    """One run: its name (its directory below the one asked about), policy, generations measured and wanted, measures.
 
     state : "finished", "running" (and the step that is being made) or "stopped" (and the step that is next).
     """

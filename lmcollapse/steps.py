@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from lmcollapse.catalog import find
 from lmcollapse.config import Config, CorpusOptions
 from lmcollapse.corpora import load_human
+from lmcollapse.files import write_json
 from lmcollapse.options import bind, options_of
 from lmcollapse.parquet import (
     read_corpus,
@@ -25,7 +26,7 @@ from lmcollapse.parquet import (
     write_scores,
 )
 from lmcollapse.policies.rows import every
-from lmcollapse.store import Artefact, Facts, Run, step_seed, write_json
+from lmcollapse.store import Artefact, Facts, Run, step_seed
 from lmcollapse.types import HUMAN, Corpus, Human, Pool, Progress, Reading, Scene, Scores, Selection, Substrate
 
 Rows = tuple[Corpus, Corpus]

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from lmcollapse import files
 from lmcollapse.types import Progress, UserError
 
 FORMAT = 1
@@ -101,29 +102,29 @@ class Run:
     def _write(
         self, name: str, folder: Path, ingredients: Facts, write: Callable[[Path, Progress], Facts | None]
     ) -> dict[str, Any]:
-        partial = folder.with_name(f".{folder.name}.partial")
-        _remove(partial)
+        partial = folder.with_name(f".{folder.name}{files.PARTIAL}")
+        files.remove(partial)
         partial.mkdir(parents=True)
         noting = _Noting(self.progress)
         started = time.monotonic()
         try:
             facts = write(partial, noting)
         except BaseException:
-            _remove(partial)
+            files.remove(partial)
             raise
         record = {
             "ingredients": ingredients,
             "facts": dict(facts or {}),
-            "files": {str(file.relative_to(partial)): sha256(file) for file in files_in(partial)},
+            "files": {str(file.relative_to(partial)): files.sha256(file) for file in files.files_in(partial)},
             "notes": noting.notes,
             "seconds": round(time.monotonic() - started, 3),
         }
-        write_json(partial / RECORD, record)
-        for file in files_in(partial):
-            _flush(file)
-        _remove(folder)
+        files.write_json(partial / RECORD, record)
+        for file in files.files_in(partial):
+            files.flush(file)
+        files.remove(folder)
         partial.rename(folder)
-        _flush(folder.parent)
+        files.flush(folder.parent)
         return record
 
     def manifest(self) -> dict[str, Any] | None:
@@ -132,7 +133,7 @@ class Run:
 
     def write_manifest(self, manifest: Facts) -> None:
         """Write the manifest, atomically."""
-        write_json(self.path / MANIFEST, manifest)
+        files.write_json(self.path / MANIFEST, manifest)
 
     def write_metrics(self, rows: list[dict[str, Any]]) -> None:
         """Write `metrics.jsonl`, one flat object a finished generation, atomically.
@@ -142,7 +143,7 @@ class Run:
         file = self.path / METRICS
         text = "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows)
         if not (file.is_file() and file.read_text(encoding="utf-8").startswith(text)):
-            write_text(file, text)
+            files.write_atomically(file, text.encode())
 
 
 @contextmanager
@@ -172,6 +173,8 @@ def open_run(path: Path, progress: Progress) -> Iterator[Run]:
         lock.truncate(0)
         lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         lock.flush()
+        for left_by_a_killed_process in path.glob(f".*{files.PARTIAL}"):
+            files.remove(left_by_a_killed_process)
         try:
             yield Run(path, progress)
         except UserError:
@@ -248,57 +251,18 @@ def read_record(folder: Path) -> dict[str, Any] | None:
 
 def damaged(folder: Path, record: Facts) -> list[str]:
     """Files of a finished step that are missing, changed, or not in its record."""
-    there = {str(file.relative_to(folder)) for file in files_in(folder)} - {RECORD}
+    there = {str(file.relative_to(folder)) for file in files.files_in(folder)} - {RECORD}
     names = sorted(there ^ set(record["files"]))
     return names + [
-        name for name, digest in record["files"].items() if name in there and sha256(folder / name) != digest
+        name for name, digest in record["files"].items() if name in there and files.sha256(folder / name) != digest
     ]
 
 
-def files_in(folder: Path) -> list[Path]:
-    """All files below a folder, in a fixed order."""
-    return sorted(file for file in folder.rglob("*") if file.is_file())
-
-
-def sha256(file: Path) -> str:
-    """The SHA-256 of a file's bytes, in hex."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def content_digest(files: Mapping[str, str]) -> str:
+def content_digest(hashes: Mapping[str, str]) -> str:
     """One hash over the names and hashes of an artefact's files."""
-    return hashlib.sha256(json.dumps(dict(files), sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(dict(hashes), sort_keys=True).encode()).hexdigest()
 
 
 def step_seed(seed: int, generation: int, artefact: str) -> int:
     """The seed of one artefact: 63 bits of a hash, so that no two steps, generations or runs share a random stream."""
     return int.from_bytes(hashlib.sha256(f"{seed}/{generation}/{artefact}".encode()).digest()[:8], "big") >> 1
-
-
-def write_json(file: Path, value: Any) -> None:
-    """Write readable JSON, atomically."""
-    write_text(file, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def write_text(file: Path, text: str) -> None:
-    """Write a text file so that a reader sees the old one or the new one, never a part."""
-    partial = file.with_name(f".{file.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    _flush(partial)
-    partial.replace(file)
-    _flush(file.parent)
-
-
-def _flush(path: Path) -> None:
-    """Have the operating system bring a file, or a folder's list of names, to disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from lmcollapse import store
+from lmcollapse import files
 from lmcollapse.config import load
 from lmcollapse.loop import run
 from tests.compare import different_files
@@ -39,7 +39,7 @@ def killed_at(point: int, config: Path, out: Path) -> Callable[[], None]:
     """The run, dying at its so-many-th flush to disk; at -1 never."""
 
     def work() -> None:
-        flush, count = store._flush, 0
+        flush, count = files.flush, 0
 
         def counting(path: Path) -> None:
             nonlocal count
@@ -48,7 +48,7 @@ def killed_at(point: int, config: Path, out: Path) -> Callable[[], None]:
                 os.kill(os.getpid(), signal.SIGKILL)
             flush(path)
 
-        store._flush = counting
+        files.flush = counting
         run(load(config), out)
 
     return work

@@ -70,15 +70,15 @@ def test_killed_at_every_step_and_resumed_it_ends_with_the_same_bytes(finished: 
     """Each start finishes one step and dies in the middle of the next, its files half in place."""
     bomb = (
         "import os, signal\n"
-        "from lmcollapse import store\n"
-        "real, done = store.write_json, []\n"
+        "from lmcollapse import files\n"
+        "real, done = files.write_json, []\n"
         "def write_json(file, value):\n"
         "    if file.name == 'step.json':\n"
         "        done.append(file)\n"
         "        if len(done) == 2:\n"
         "            os.kill(os.getpid(), signal.SIGKILL)\n"
         "    real(file, value)\n"
-        "store.write_json = write_json\n"
+        "files.write_json = write_json\n"
     )
     config = finished / "small.yaml"
     kills = 0

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from lmcollapse.cache import cache_folder, write_atomically
+from lmcollapse.cache import cache_folder
 from lmcollapse.catalog import CATALOG, find
 from lmcollapse.corpora import docs as docs_module
 from lmcollapse.corpora import load_human
@@ -23,6 +23,7 @@ from lmcollapse.corpora.hub import datasets
 from lmcollapse.corpora.parts import divide, fingerprint, finish, normalised
 from lmcollapse.corpora.prose import is_prose, plain, prose, sentences
 from lmcollapse.corpora.twins import Twins
+from lmcollapse.files import write_atomically
 from lmcollapse.options import bind, options_of
 from lmcollapse.types import Documents, Human, UserError
 from tests.text import documents, text_file

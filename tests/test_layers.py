@@ -18,7 +18,7 @@ import lmcollapse
 LAYERS = [
     {"types"},
     {"options"},
-    {"cache", "catalog"},
+    {"cache", "catalog", "files"},
     {"parquet", "progress", "smollm2"},
     {"corpora", "metrics", "policies", "substrates"},
     {"config", "store"},

@@ -20,10 +20,11 @@ from typing import Annotated
 
 from pydantic import Field
 
-from lmcollapse.cache import cache_folder, write_atomically
+from lmcollapse.cache import cache_folder
 from lmcollapse.corpora.parts import Share, divide
 from lmcollapse.corpora.prose import prose
 from lmcollapse.corpora.twins import Twins
+from lmcollapse.files import write_atomically
 from lmcollapse.types import Documents, Human, UserError
 
 FORMAT = 1

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogFormatterSciNotation, MaxNLocator, NullLocator
 
-from lmcollapse.cache import write_atomically
+from lmcollapse.files import write_atomically
 
 SINGLE, DOUBLE = 3.35, 6.9
 """Widths of one and of two columns of a paper, in inches."""
