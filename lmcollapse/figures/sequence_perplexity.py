@@ -46,8 +46,9 @@ def _draw(table: pd.DataFrame) -> Figure:
     figure = Figure(figsize=(width, 0.6 + height * rows), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     edges = _edges(table)
-    for axes, name in zip(grid.flat, names, strict=False):
+    for place, (axes, name) in enumerate(zip(grid.flat, names, strict=False)):
         _panel(axes, table[table["run"] == name], edges, generations)
+        axes.tick_params(labelbottom=place + columns >= len(names))  # the last one of its column
         if len(names) > 1:
             axes.set_title(plain(name, 0.8 * DOUBLE / columns, lines=3))
     for axes in grid.flat[len(names) :]:
