@@ -15,6 +15,9 @@ from lmcollapse.steps import ARTEFACTS, folder_of
 from lmcollapse.store import LOCK, RECORD, holder, read_manifest, read_metrics
 from lmcollapse.types import UserError
 
+MEASURES = ("perplexity", "distinct_2", "tail_coverage")
+"""The last measures that the table shows; `metrics.jsonl` has all of them."""
+
 
 @dataclass(frozen=True)
 class RunStatus:
@@ -59,13 +62,13 @@ def _status_of(path: Path, name: str) -> RunStatus:
 
 
 def status_table(runs: Sequence[RunStatus]) -> Table:
-    """The runs as a table for the terminal."""
+    """The runs as a table for the terminal, legible from 80 columns on."""
     shown = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("run", "policy", "generations", "state"):
-        shown.add_column(heading, overflow="fold")
-    for heading in SHOWN.values():
-        shown.add_column(heading, justify="right")
+    for heading in ("run", "policy", "done", "state"):
+        shown.add_column(heading, overflow="fold", no_wrap=heading == "done")
+    for key in MEASURES:
+        shown.add_column(SHOWN[key], justify="right", no_wrap=True, min_width=len(SHOWN[key]))
     for run in runs:
-        figures = [number(run.last.get(key)) for key in SHOWN]
+        figures = [number(run.last.get(key)) for key in MEASURES]
         shown.add_row(escape(run.name), escape(run.policy), f"{run.done}/{run.generations}", run.state, *figures)
     return shown
