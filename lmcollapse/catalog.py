@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import importlib
 import importlib.util
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,10 @@ CATALOG: dict[str, dict[str, str]] = {
 def target(kind: str, name: str) -> str:
     """ "module:attribute" of a component; UserError with the nearest known name where there is none."""
     if ":" in name:
+        if not re.fullmatch(r"[^\W\d][\w.]*:[^\W\d]\w*", name):
+            raise UserError(
+                f"{kind} '{name}' is not of the form 'package.module:attribute'; give it so, or a known name"
+            )
         return name
     known = CATALOG[kind]
     if name not in known:

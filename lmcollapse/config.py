@@ -69,7 +69,7 @@ def parse(given: Mapping[str, Any], where: str = "configuration") -> Config:
     """A configuration from a nested mapping, as a YAML file holds it."""
     given = dict(given)
     _check_keys(given, where)
-    substrate = find("substrate", str(given.get("substrate", Config.model_fields["substrate"].default)))
+    substrate = _substrate(given)
     for name, key in [("corpus", "kind"), ("policy", "kind"), ("model", "name")]:
         if isinstance(given.get(name), str):  # `policy: replace` is short for `policy: {kind: replace}`
             given[name] = {key: given[name]}
@@ -98,7 +98,7 @@ def _read(file: Path) -> dict[str, Any]:
         raise UserError(f"{file}: cannot be read ({error.strerror}); give the path of a YAML configuration") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{file}: not UTF-8 (byte {error.start}); save it as UTF-8") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: 2020-99-99 is read as a date
         raise UserError(f"{file}: not valid YAML: {' '.join(str(error).split())}") from None
     if content is None:
         return {}
@@ -111,12 +111,10 @@ class _Loader(yaml.SafeLoader):
     """Safe YAML in which a key that is given twice is an error and not a silent choice of the last one."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        mapping = super().construct_mapping(node, deep)
-        if len(mapping) != len(node.value):
-            keys = [key.value for key, _ in node.value]
-            twice = sorted({key for key in keys if keys.count(key) > 1})
+        keys = [str(key.value) for key, _ in node.value]  # as written: merges (<<) are laid in below
+        if twice := sorted({key for key in keys if keys.count(key) > 1}):
             raise yaml.constructor.ConstructorError(None, None, f"given twice: {', '.join(twice)}", node.start_mark)
-        return mapping
+        return super().construct_mapping(node, deep)
 
 
 def lay_over(given: dict[str, Any], override: str) -> None:
@@ -126,7 +124,7 @@ def lay_over(given: dict[str, Any], override: str) -> None:
         raise UserError(f"override '{override}' is not of the form key=value; for example train.epochs=2")
     try:
         parsed = yaml.load(value, _Loader)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError):
         parsed = value
     *path, last = key.split(".")
     place = given
@@ -139,9 +137,17 @@ def lay_over(given: dict[str, Any], override: str) -> None:
     place[last] = parsed
 
 
+def _substrate(given: Mapping[str, Any]) -> type[Options]:
+    name = str(given.get("substrate", Config.model_fields["substrate"].default))
+    found = find("substrate", name)
+    if not (isinstance(found, type) and issubclass(found, Options)):
+        raise UserError(f"substrate '{name}' is no substrate: it must be a subclass of lmcollapse.options.Options")
+    return found
+
+
 def _check_keys(given: Mapping[str, Any], where: str) -> None:
     """Refuse a mistyped section by its nearest name, before it is missed as a missing one."""
-    substrate = find("substrate", str(given.get("substrate", Config.model_fields["substrate"].default)))
+    substrate = _substrate(given)
     known = sorted({*Config.model_fields, *substrate.model_fields})
     for key in given:
         if key not in known:

@@ -48,7 +48,7 @@ def run(config: Config, out: Path, progress: Progress | None = None) -> Path:
             readings = steps.measure(generation, human, rows, corpus, scores)
 
             table.append({"generation": generation} | {reading.name: reading.value for reading in readings.read()})
-            here.write_metrics(table)
+            here.write_metrics(table, complete=len(table) == config.generations)
             here.progress.finished(generation, table[-1])
     return out
 

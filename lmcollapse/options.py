@@ -9,7 +9,7 @@ import types
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, create_model, field_validator
 
 from lmcollapse.types import UserError
 
@@ -18,6 +18,15 @@ class Options(BaseModel):
     """Base of all option classes. The string under an attribute is its description in `--help`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _truth_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """`generations: yes` is not one generation."""
+        annotation = cls.model_fields[info.field_name or ""].annotation
+        if isinstance(value, bool) and bool not in (annotation, *get_args(annotation)):
+            raise ValueError(f"neither true nor false is meant here, but {type_name(annotation)}")
+        return value
 
 
 O = TypeVar("O", bound=Options)
@@ -84,6 +93,8 @@ def options_of(function: Callable[..., Any]) -> type[Options]:
     for name, parameter in inspect.signature(function, eval_str=True).parameters.items():
         if parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
             continue
+        if parameter.annotation is inspect.Parameter.empty:
+            raise UserError(f"{function} is no component: its keyword-only parameter '{name}' has no type")
         default = ... if parameter.default is inspect.Parameter.empty else parameter.default
         fields[name] = (parameter.annotation, Field(default, description=described.get(name)))
     name = getattr(function, "__name__", "component")

@@ -21,7 +21,7 @@ def sample(checkpoint: str, n: int, overrides: Sequence[str] = (), seed: int = 0
     from lmcollapse.substrates.causal_lm.options import SamplingOptions
     from lmcollapse.substrates.causal_lm.sample import sample_texts
 
-    given = _options_of_run(Path(checkpoint))
+    given = _options_of_run(Path(checkpoint).resolve())
     for override in overrides:
         lay_over(given, override)
     options = bind(SamplingOptions, given, "sampling")

@@ -46,10 +46,12 @@ def status(directory: Path) -> list[RunStatus]:
 
 def _status_of(path: Path, name: str) -> RunStatus:
     running = holder(path) is not None
-    manifest = read_manifest(path)
+    try:
+        manifest, table = read_manifest(path), read_metrics(path)
+    except UserError as error:  # one damaged run must not hide the others
+        return RunStatus(name, "?", 0, 0, str(error), {})
     if manifest is None:
         return RunStatus(name, "?", 0, 0, "running: preparing" if running else "stopped: before generation 0", {})
-    table = read_metrics(path)
     config = manifest["config"]
     if len(table) == config["generations"]:
         state = "finished"

@@ -137,10 +137,12 @@ class Steps:
         previous = models[-1] if start == "previous" else None
         seed = self._seed(generation, "model")
 
-        def write(folder: Path, progress: Progress) -> None:
+        def write(folder: Path, progress: Progress) -> Facts:
             chosen = gather(train.read(), lambda g: rows.read()[0] if g == HUMAN else corpora[g].read())
             model = self.substrate.fit(base.path, chosen, start, previous.path if previous else None, seed, progress)
             self.substrate.save(model, folder)
+            human = chosen.lengths[chosen.generation == HUMAN].sum()
+            return _size(chosen) | {"human_fraction_of_tokens": float(human / chosen.lengths.sum())}
 
         inputs: dict[str, Artefact[Any]] = {"base": base, "train": train, "human": rows}
         inputs |= {"previous": previous} if previous else {}

@@ -135,15 +135,17 @@ class Run:
         """Write the manifest, atomically."""
         files.write_json(self.path / MANIFEST, manifest)
 
-    def write_metrics(self, rows: list[dict[str, Any]]) -> None:
+    def write_metrics(self, rows: list[dict[str, Any]], *, complete: bool) -> None:
         """Write `metrics.jsonl`, one flat object a finished generation, atomically.
 
-        While a resumed run goes over generations that are finished already, the longer table that is there stays.
+        While a resumed run goes over generations that are finished already, the longer table that is there stays until
+        these rows are `complete`.
         """
         file = self.path / METRICS
-        text = "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows)
-        if not (file.is_file() and file.read_text(encoding="utf-8").startswith(text)):
-            files.write_atomically(file, text.encode())
+        content = "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows).encode()
+        there = file.read_bytes() if file.is_file() else b""
+        if there != content and (complete or not there.startswith(content)):
+            files.write_atomically(file, content)
 
 
 @contextmanager
@@ -209,6 +211,8 @@ def read_manifest(path: Path) -> dict[str, Any] | None:
         return None
     try:
         manifest: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(manifest, dict):
+            raise ValueError("no JSON object")
     except ValueError as error:
         raise UserError(f"{file}: damaged ({error}); restore it, or start the run again in a new directory") from None
     if manifest.get("format") != FORMAT:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -127,6 +128,18 @@ def test_status_tells_how_far_runs_are(finished: Path) -> None:
     result = lmcollapse("status", finished)
     assert result.returncode == 0, result.stderr
     assert "2/2" in result.stdout and "finished" in result.stdout
+
+
+def test_one_damaged_run_does_not_hide_the_others(finished: Path, tmp_path: Path) -> None:
+    from lmcollapse.status import status
+
+    (tmp_path / "good").symlink_to(finished / "run")
+    shutil.copytree(finished / "run", tmp_path / "copy")
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / ".lmcollapse.lock").touch()
+    (tmp_path / "bad" / "manifest.json").write_text("[]")
+    states = {found.name: found.state for found in status(tmp_path)}
+    assert states["copy"] == "finished" and "damaged" in states["bad"]
 
 
 def test_list_names_every_component() -> None:

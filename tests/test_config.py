@@ -72,6 +72,13 @@ def test_measures_are_all_taken_unless_left_out(tmp_path: Path) -> None:
         ("", ["train.epohcs=3"], "did you mean 'epochs'?"),
         ("", ["policy=no.such_module:policy"], "cannot be imported"),
         ("train: 5", [], "'train' is 5"),
+        ("", ["generations=true"], "neither true nor false"),
+        ("", ["policy=:x"], "not of the form"),
+        ("", ["policy=.a:b"], "not of the form"),
+        ("", ["substrate=os:path"], "is no substrate"),
+        ("", ["seed=2020-99-99"], "'seed' is '2020-99-99'"),
+        ("seed: 2020-99-99", [], "not valid YAML"),
+        ("", ["measures={'json:dumps': {}}"], "has no type"),
         ("corpus: {kind: docs, train_words: 0}", [], "greater than 0"),
     ],
 )

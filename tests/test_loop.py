@@ -119,6 +119,15 @@ def test_a_finished_run_computes_nothing_again(
     assert len(json.loads((out / "manifest.json").read_text())["starts"]) == 2
 
 
+def test_a_damaged_table_is_written_again(given: dict[str, Any], tmp_path: Path) -> None:
+    out = run(config(given), tmp_path / "run")
+    good = (out / "metrics.jsonl").read_bytes()
+    for bad in (good + b"{garbage", b"\xff" + good, good[:50], b""):
+        (out / "metrics.jsonl").write_bytes(bad)
+        run(config(given), out)
+        assert (out / "metrics.jsonl").read_bytes() == good
+
+
 def test_what_the_machine_decided_is_obeyed_on_resume(given: dict[str, Any], tmp_path: Path) -> None:
     out = run(config(given), tmp_path / "run")
     manifest = json.loads((out / "manifest.json").read_text())

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, T5Config
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BertConfig, T5Config
 
 from lmcollapse.catalog import CATALOG, find, summary
 from lmcollapse.substrates.causal_lm import CausalLM, models
@@ -62,7 +62,7 @@ def test_options_that_cannot_work_or_have_no_effect_are_refused(sections: dict[s
     [
         ({"train": {"block_size": 65}}, r"train\.block_size needs 65 positions and the model can read 64"),
         ({"sampling": {"new_tokens": 65}}, "needs 65 positions"),
-        ({"sampling": {"new_tokens": 45, "prompt": "human", "prompt_tokens": 20}}, "needs 65 positions"),
+        ({"sampling": {"new_tokens": 49, "prompt": "human", "prompt_tokens": 16}}, "needs 65 positions"),
         ({"scoring": {"window": 65}}, r"scoring\.window needs 65"),
     ],
 )
@@ -71,9 +71,16 @@ def test_what_is_beyond_the_context_is_refused(sections: dict[str, Any], message
     with pytest.raises(UserError, match=message):
         causal_lm(model={"name": name}, **sections).check("base")
     causal_lm(model={"name": name}, train={"block_size": 64}, sampling={"new_tokens": 64}).check("base")
-    exact = {"new_tokens": 44, "prompt": "human", "prompt_tokens": 20}
+    exact = {"new_tokens": 48, "prompt": "human", "prompt_tokens": 16}
     causal_lm(model={"name": name}, sampling=exact).check("base")
     causal_lm(**(sections | {"model": TINY})).check("base")  # a scratch model gets the context that it needs
+
+
+def test_prompts_longer_than_any_row_are_refused_before_anything_is_fitted() -> None:
+    for source, new, message in (("human", 8, "rows to prompt with have 16"), ("previous", 8, "have 8")):
+        sampling = {"prompt": source, "prompt_tokens": 17, "new_tokens": new}
+        with pytest.raises(UserError, match=message):
+            causal_lm(sampling=sampling).check("base")
 
 
 def broken(folder: Path, how: str) -> None:
@@ -94,6 +101,8 @@ def broken(folder: Path, how: str) -> None:
     elif how == "no tokenizer":
         for file in ("tokenizer.json", "vocab.json", "merges.txt", "tokenizer_config.json"):
             (folder / file).unlink()
+    elif how == "encoder":
+        BertConfig().save_pretrained(folder)
     elif how == "no cache":
         (folder / "config.json").write_text('{"model_type": "rwkv"}')
 
@@ -107,6 +116,7 @@ def broken(folder: Path, how: str) -> None:
         ("pickled", r"no safetensors \(pytorch_model.bin\); pickled weights are never loaded"),
         ("no tokenizer", "no tokenizer"),
         ("no cache", "no key/value cache"),
+        ("encoder", "is an encoder"),
     ],
 )
 def test_a_folder_that_cannot_be_used_is_refused(how: str, message: str, tmp_path: Path) -> None:

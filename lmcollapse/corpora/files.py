@@ -48,7 +48,10 @@ def files(
 
 def _documents(path: str, document: Unit, document_start: str | None, pattern: str) -> Documents:
     place = Path(path).expanduser()
-    found = sorted(file for file in place.rglob(pattern) if file.is_file()) if place.is_dir() else [place]
+    try:
+        found = sorted(file for file in place.rglob(pattern) if file.is_file()) if place.is_dir() else [place]
+    except (NotImplementedError, ValueError):
+        raise UserError(f"pattern: '{pattern}' cannot be looked for in a folder; give one such as '*.md'") from None
     if not found:
         raise UserError(f"{path}: no file in this folder matches '{pattern}'; give another pattern, such as '*.md'")
     unit: Unit = document

@@ -17,6 +17,7 @@ from lmcollapse.substrates.causal_lm.options import (
     ScoringOptions,
     TrainOptions,
     check_effects,
+    check_prompts,
 )
 from lmcollapse.types import Corpus, Human, Progress, Scores, Start
 
@@ -48,6 +49,7 @@ class CausalLM(Options):
         config = self._config()
         check_positions(config, self.train.positions, "train.block_size")
         check_positions(config, self._sampled_positions, "sampling.prompt_tokens and sampling.new_tokens together")
+        check_prompts(self.train, self.sampling)
         window_size(config, self.scoring)
         if not self.model.is_scratch:
             check_weights(self.model)

@@ -55,6 +55,8 @@ def _has_bfloat16(device: torch.device) -> bool:
 
 def enter(compute: ComputeOptions) -> torch.device:
     """Set the number of threads, as was decided, and return the device."""
+    # before the first product on a GPU, so that a step that is resumed runs as the one after a fit does
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     if compute.threads:
         torch.set_num_threads(compute.threads)
     return device_of(compute)
@@ -73,7 +75,6 @@ def deterministic(device: torch.device) -> Iterator[None]:
     """
     before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     if device.type == "cuda":
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
     try:
         yield

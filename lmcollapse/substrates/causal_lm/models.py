@@ -16,6 +16,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
+    AutoModelForMaskedLM,
     AutoTokenizer,
     GPT2Config,
     LlamaConfig,
@@ -151,6 +152,9 @@ def read_config(options: ModelOptions) -> PretrainedConfig:
     if type(config) in known:
         if "past_key_values" not in inspect.signature(known[type(config)].forward).parameters:
             raise UserError(f"model '{options.name}' ({config.model_type}) keeps no key/value cache to sample with")
+        # an encoder is in transformers' list too, but sees what comes after a token unless it is told to be a decoder
+        if type(config) in AutoModelForMaskedLM._model_mapping and not getattr(config, "is_decoder", True):
+            raise UserError(f"model '{options.name}' ({config.model_type}) is an encoder; give a causal model, as gpt2")
     elif "AutoModelForCausalLM" not in (getattr(config, "auto_map", None) or {}):
         raise UserError(f"model '{options.name}' ({config.model_type}) is no causal language model; give one, as gpt2")
     return config

@@ -140,7 +140,11 @@ class ComputeOptions(Options):
 
 def check_effects(model: ModelOptions, train: TrainOptions, sampling: SamplingOptions) -> None:
     """Raise UserError for options that contradict each other, or that would be without effect."""
-    for problem in (*_model_problems(model), *_train_problems(train), *_sampling_problems(sampling)):
+    for problem in (
+        *_model_problems(model),
+        *_train_problems(train),
+        *_sampling_problems(sampling),
+    ):
         raise UserError(problem)
 
 
@@ -163,6 +167,20 @@ def _model_problems(model: ModelOptions) -> Iterator[str]:
 def _train_problems(train: TrainOptions) -> Iterator[str]:
     if train.unit == "document" and not train.bos:
         yield "train.bos: false has no effect with unit: document, where every document begins with it: leave it out"
+
+
+def check_prompts(train: TrainOptions, sampling: SamplingOptions) -> None:
+    """Raise UserError for prompts that no row can give; known beforehand where rows are blocks of one length."""
+    if train.unit == "document" or sampling.prompt_tokens is None:
+        return
+    longest = train.block_size
+    if sampling.prompt == "previous":
+        longest = min(longest, sampling.new_tokens or train.block_size)
+    if sampling.prompt_tokens > longest:
+        raise UserError(
+            f"sampling.prompt_tokens is {sampling.prompt_tokens} and rows to prompt with have {longest} tokens: lower "
+            "it, or raise train.block_size (human rows) and sampling.new_tokens (synthetic ones)"
+        )
 
 
 def _sampling_problems(sampling: SamplingOptions) -> Iterator[str]:
