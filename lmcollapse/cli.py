@@ -87,20 +87,25 @@ def evaluate(
     checkpoint: Positional[Annotated[str, arg(metavar="CHECKPOINT")]],
     *,
     text: Path,
+    reference: Path | None = None,
     window: int | None = None,
     windows: Literal["rolling", "disjoint"] = "rolling",
     device: str = "auto",
+    revision: str | None = None,
     json_: Annotated[bool, arg(name="json")] = False,
     trust_remote_code: bool = False,
 ) -> None:
-    """Perplexity and bits per byte of any causal language model on any text.
+    """Perplexity, accuracy and calibration of any causal language model on any text.
 
     Args:
         checkpoint: a model folder, a generation of a run (`RUN/generation_003`), or a hub id.
         text: a UTF-8 text file, scored as one document.
+        reference: a UTF-8 text file that says which tokens are frequent, such as the training text; with it the
+            cross-entropy of frequent and of rare tokens is given, too.
         window: longest stretch that the model sees at once, in tokens; by default the positions it was trained on.
         windows: rolling (lm-evaluation-harness's way) or disjoint blocks.
         device: auto, cpu, cuda, cuda:1, mps.
+        revision: branch, tag or commit of a hub id.
         json_: print one JSON object.
         trust_remote_code: let a model from the hub bring code of its own, and run it.
     """
@@ -109,16 +114,89 @@ def evaluate(
     result = evaluate(
         model_folder(checkpoint),
         text,
+        reference=reference,
         window=window,
         windows=windows,
         device=device,
+        revision=revision,
         trust_remote_code=trust_remote_code,
     )
     if json_:
         print(json.dumps(result))
     else:
         for name, value in result.items():
-            print(f"{name:16} {value:,.4f}" if isinstance(value, float) else f"{name:16} {value}")
+            print(f"{name:26} {value:,.4f}" if isinstance(value, float) else f"{name:26} {value}")
+
+
+def measure(
+    corpus: Positional[Annotated[Path, arg(metavar="CORPUS")]],
+    *,
+    reference: Path,
+    words: int | None = None,
+    measures: tuple[str, ...] = (),
+    column: str = "text",
+    document: Literal["auto", "paragraph", "line"] = "auto",
+    json_: Annotated[bool, arg(name="json")] = False,
+) -> None:
+    """All measures of a corpus that need no model, on any text, beside human text measured alike.
+
+    Args:
+        corpus: a text, parquet or JSON-lines file, or a generation of a run (`RUN/generation_003`).
+        reference: human text, likewise; one half of its documents is what the corpus is compared with, the other is
+            measured like the corpus. A run directory brings its training and held-out parts.
+        words: how many words of each are looked at; by default all that the smaller has, at most ten million. Give it
+            to compare corpora from several calls.
+        measures: only these, by name (`lmcollapse list` has them).
+        column: where the text is in parquet and JSON lines.
+        document: what one document of a text file is; auto takes paragraphs where there are empty lines, else lines.
+        json_: print one JSON object.
+    """
+    from lmcollapse.measure import as_json, comparison_table, measure
+    from lmcollapse.progress import Terminal
+
+    with Terminal(Console(stderr=True, highlight=False)) as progress:
+        found = measure(
+            corpus,
+            reference,
+            words=words,
+            measures=measures or None,
+            column=column,
+            document=document,
+            progress=progress,
+        )
+    if json_:
+        print(json.dumps(as_json(found)))
+    else:
+        Console(highlight=False).print(comparison_table(found))
+
+
+def verdicts(
+    runs: Positional[Annotated[tuple[Path, ...], arg(metavar="RUN")]],
+    *,
+    json_: Annotated[bool, arg(name="json")] = False,
+) -> None:
+    """Has it collapsed? Eight definitions of collapse on each run, and what its measures did: which warned first.
+
+    Args:
+        runs: run directories; three or more that differ in the seed alone are judged as one.
+        json_: print one JSON object.
+    """
+    from lmcollapse.summaries import summaries, summaries_table
+    from lmcollapse.verdicts import verdicts, verdicts_table
+
+    if not runs:
+        raise UserError(
+            "no run was named; give one or more run directories, as in `lmcollapse verdicts runs/quickstart`"
+        )
+    judged, summary = verdicts(runs), summaries(runs)
+    if json_:
+        parts = {"verdicts": judged, "summaries": summary}
+        print(json.dumps({name: json.loads(part.to_json(orient="records")) for name, part in parts.items()}))
+    else:
+        console = Console(highlight=False)
+        console.print(verdicts_table(judged))
+        console.print()
+        console.print(summaries_table(summary))
 
 
 def plot(runs: Positional[Annotated[tuple[Path, ...], arg(metavar="RUN")]], *, out: Path = Path("figures")) -> None:
@@ -233,6 +311,8 @@ def _print_configuration_help(given: Sequence[str]) -> None:
 COMMANDS: dict[str, Callable[..., Any]] = {
     "run": run,
     "evaluate": evaluate,
+    "measure": measure,
+    "verdicts": verdicts,
     "plot": plot,
     "sample": sample,
     "status": status,

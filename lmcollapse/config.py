@@ -14,6 +14,7 @@ import yaml
 from pydantic import Field, create_model
 
 from lmcollapse.catalog import CATALOG, find
+from lmcollapse.metrics.scene import parts
 from lmcollapse.options import Options, bind, options_of, suggestion
 from lmcollapse.types import Start, Substrate, UserError
 
@@ -25,6 +26,14 @@ class CorpusOptions(Options):
     """Size of the training part in words (runs of non-blanks), drawn at random by document; null for all there is."""
     heldout_words: int | None = Field(None, gt=0)
     """Size of the held-out part, likewise."""
+
+
+class MeasureOptions(Options):
+    """Beside it each measure has a field of its name with its options, or null to leave it out."""
+
+    words: int | None = Field(None, gt=0)
+    """How many words of each corpus are looked at (null: a quarter of the human training part's, or as many as the
+    held-out part has if these are fewer)."""
 
 
 class Config(Options):
@@ -40,12 +49,17 @@ class Config(Options):
     """What is fitted and sampled, by name."""
     corpus: Options
     policy: Options
-    measures: Options
+    measures: MeasureOptions
 
     def section(self, name: str) -> tuple[str, dict[str, Any]]:
         """A section with a kind as (kind, options)."""
         options = getattr(self, name).model_dump()
         return options.pop("kind"), options
+
+    def chosen_measures(self) -> dict[str, dict[str, Any]]:
+        """The measures to take, by name, and the options of each."""
+        given = {name: options for name, options in self.measures if name not in MeasureOptions.model_fields}
+        return {name: options.model_dump() for name, options in given.items() if options is not None}
 
     def build_substrate(self) -> Substrate:
         """The substrate with its sections of the configuration."""
@@ -164,13 +178,15 @@ def _component(section: str, given: Mapping[str, Any], where: str, base: type[Op
     return create_model(section, __base__=base, __doc__=own.__doc__, kind=kind, **cast(Any, fields))
 
 
-def _measures(given: Mapping[str, Any]) -> type[Options]:
+def _measures(given: Mapping[str, Any]) -> type[MeasureOptions]:
     """One field a measure: its options, or null to leave it out. All in the catalogue are taken unless left out."""
     fields: dict[str, Any] = {}
     for name in (*CATALOG["measure"], *(name for name in given if ":" in str(name))):
-        options = options_of(find("measure", name))
+        measure = find("measure", name)
+        parts(measure)  # refuses what is no measure
+        options = options_of(measure)
         fields[name] = (options | None, Field(default_factory=options, description=options.__doc__))
-    return create_model("measures", __base__=Options, **fields)
+    return create_model("measures", __base__=MeasureOptions, **fields)
 
 
 def condition(policy: Mapping[str, Any]) -> str:

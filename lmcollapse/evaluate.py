@@ -1,19 +1,28 @@
-"""Perplexity and bits per byte of any causal language model on any text."""
+"""What any causal language model makes of any text: the measures of a model on held-out text."""
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
+from lmcollapse.metrics.accuracy import accuracy
+from lmcollapse.metrics.calibration import calibration
+from lmcollapse.metrics.cross_entropy_bands import cross_entropy_bands
+from lmcollapse.metrics.perplexity import perplexity
+from lmcollapse.metrics.scene import Heldout
 from lmcollapse.options import bind
 from lmcollapse.types import HUMAN, Corpus, Progress, Silent, UserError
+
+MEASURES = (perplexity, accuracy, calibration)
 
 
 def evaluate(
     checkpoint: str,
     text: Path,
     *,
+    reference: Path | None = None,
     window: int | None = None,
     windows: Literal["rolling", "disjoint"] = "rolling",
     batch_size: int | None = None,
@@ -22,13 +31,15 @@ def evaluate(
     trust_remote_code: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Score a text file, as one document, and return `perplexity`, `bits_per_byte` and what they were computed from.
+    """Score a text file, as one document, and return what its model-side measures are and what they were computed from.
 
-    Perplexity is exp(nats / tokens), every token scored exactly once; it depends on the tokenizer. Bits per byte,
-    nats / ln 2 / bytes, does not: models with different vocabularies can be compared by it.
+    `perplexity`, `bits_per_byte` and `word_perplexity`, `next_token_accuracy`, `expected_calibration_error`, and with a
+    reference `cross_entropy_head`, `_body` and `_tail`, as the measures of those names are; None where one is not
+    defined. One document has no interval.
 
     checkpoint : a model folder in the transformers format, or a hub id.
     text : a UTF-8 file.
+    reference : a UTF-8 file whose tokens say which are frequent, such as the text that the model was trained on.
     window : tokens, longest stretch that the model sees; by default the positions that it was trained on in its run,
         or all that a pretrained model can read.
     windows : `rolling`, as lm-evaluation-harness has it, or `disjoint` blocks.
@@ -41,6 +52,7 @@ def evaluate(
     window beyond what the model can read.
     """
     document = _read(text)
+    counted = None if reference is None else _read(reference)
 
     from lmcollapse.substrates.causal_lm.blocks import tokenize
     from lmcollapse.substrates.causal_lm.devices import device_of
@@ -52,15 +64,16 @@ def evaluate(
     compute = ComputeOptions(device=device)
     device_of(compute)
     model = load_pretrained(ModelOptions(name=checkpoint, revision=revision, trust_remote_code=trust_remote_code))
-    corpus = Corpus.of_tokens(tokenize(model.tokenizer, [document]), HUMAN)
-    scores = score(model, corpus, scoring, compute, progress or Silent())
-    nats, tokens, size = float(scores.nats.sum()), int(scores.tokens.sum()), len(document.encode())
-    return {
-        "perplexity": math.exp(nats / tokens),
-        "bits_per_byte": nats / math.log(2) / size,
-        "nats": nats,
-        "tokens": tokens,
-        "bytes": size,
+    corpus = Corpus.of_tokens(tokenize(model.tokenizer, [document]), HUMAN, texts=[document])
+    scores = score(model, corpus, scoring, compute, progress or Silent(), by_token=True)
+    counts = None if counted is None else np.bincount(tokenize(model.tokenizer, [counted])[0])
+    heldout = Heldout(corpus, scores, counts)
+    measures = MEASURES if counts is None else (*MEASURES, cross_entropy_bands)
+    readings = [reading for measure in measures for reading in measure(heldout)]
+    return {reading.name: reading.value for reading in readings} | {
+        "nats": float(scores.nats.sum()),
+        "tokens": int(scores.tokens.sum()),
+        "bytes": len(document.encode()),
         "documents": 1,
         "window": window_size(model.module.config, scoring),
         "windows": windows,

@@ -11,9 +11,10 @@ from typing import Any
 
 from lmcollapse.config import Config, difference
 from lmcollapse.manifest import begin, changed_since
-from lmcollapse.steps import Steps
+from lmcollapse.readings import flat
+from lmcollapse.steps import AllScores, Steps
 from lmcollapse.store import Artefact, Run, open_run
-from lmcollapse.types import Corpus, Progress, Silent, Substrate, UserError
+from lmcollapse.types import Corpus, Progress, Selection, Silent, Substrate, UserError
 
 
 def run(config: Config, out: Path, progress: Progress | None = None) -> Path:
@@ -33,21 +34,22 @@ def run(config: Config, out: Path, progress: Progress | None = None) -> Path:
         base = steps.base(human)
         rows = steps.rows(base, human)
         begin(here, config, steps.substrate, human.facts, rows.facts)
+        steps.reference(human)
 
+        trains: list[Artefact[Selection]] = []
         models: list[Artefact[Any]] = []
         corpora: list[Artefact[Corpus]] = []
+        scores: list[Artefact[AllScores]] = []
         table = []
         for generation in range(config.generations):
             here.progress.started(generation, config.generations)
-            train = steps.mix(generation, rows, corpora)
-            model = steps.fit(generation, base, train, rows, corpora, models)
-            corpus = steps.sample(generation, model, rows, corpora)
-            models.append(model)
-            corpora.append(corpus)
-            scores = steps.score(generation, models, rows, corpus)
-            readings = steps.measure(generation, human, rows, corpus, scores)
+            trains.append(steps.mix(generation, rows, corpora))
+            models.append(steps.fit(generation, base, trains[-1], rows, corpora, models))
+            corpora.append(steps.sample(generation, models[-1], rows, corpora))
+            scores.append(steps.score(generation, models, rows, corpora[-1]))
+            readings = steps.measure(generation, human, rows, trains, corpora, scores)
 
-            table.append({"generation": generation} | {reading.name: reading.value for reading in readings.read()})
+            table.append({"generation": generation} | flat(readings.read()))
             here.write_metrics(table, complete=len(table) == config.generations)
             here.progress.finished(generation, table[-1])
     return out

@@ -14,7 +14,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lmcollapse.types import HUMAN, Corpus, Documents, Scores
+from lmcollapse.types import HUMAN, Corpus, Documents, Scores, TokenScores
+
+BY_TOKEN = {"nats": pa.float32(), "confidence": pa.float32(), "correct": pa.bool_()}
+"""What there may be of each token, and how it is stored."""
 
 
 def _write(columns: dict[str, Any], file: Path) -> None:
@@ -84,11 +87,22 @@ def read_documents(file: Path) -> Documents:
 
 
 def write_scores(scores: Scores, file: Path) -> None:
-    """Write scores: columns `nats` and `tokens`."""
-    _write({"nats": pa.array(scores.nats, pa.float64()), "tokens": pa.array(scores.tokens, pa.int64())}, file)
+    """Write scores: columns `nats` and `tokens`; where there are predictions of each token, three columns of lists."""
+    columns = {"nats": pa.array(scores.nats, pa.float64()), "tokens": pa.array(scores.tokens, pa.int64())}
+    if scores.by_token is not None:
+        offsets = pa.array(np.concatenate([[0], np.cumsum(scores.tokens)]))
+        for name, kind in BY_TOKEN.items():
+            values = pa.array(getattr(scores.by_token, name), kind)
+            columns[f"token_{name}"] = pa.LargeListArray.from_arrays(offsets, values)
+    _write(columns, file)
 
 
 def read_scores(file: Path) -> Scores:
     """What `write_scores` wrote."""
-    table = pq.read_table(file)
-    return Scores(table.column("nats").to_numpy(), table.column("tokens").to_numpy())
+    table = pq.read_table(file).combine_chunks()
+    by_token = None
+    if "token_nats" in table.column_names:
+        by_token = TokenScores(
+            *(np.asarray(table.column(f"token_{name}").combine_chunks().flatten()) for name in BY_TOKEN)
+        )
+    return Scores(table.column("nats").to_numpy(), table.column("tokens").to_numpy(), by_token)

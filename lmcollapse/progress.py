@@ -138,7 +138,9 @@ def number(value: float | None) -> str:
     """A measure as a person reads it; a dash where it is not defined."""
     if value is None:
         return "–"
-    return f"{value:,.1f}" if abs(value) >= 10 else f"{value:.3f}"
+    if abs(value) >= 10:
+        return f"{value:,.1f}"
+    return f"{value:.2g}" if 0 < abs(value) < 0.001 else f"{value:.3f}"
 
 
 def _span(seconds: float) -> str:

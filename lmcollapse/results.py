@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,27 +12,29 @@ import pandas as pd
 from lmcollapse.config import condition
 from lmcollapse.metrics.sequence_perplexity import nats_per_token
 from lmcollapse.parquet import read_scores
-from lmcollapse.steps import folder_of
+from lmcollapse.readings import flat, load_readings
+from lmcollapse.steps import REFERENCE, folder_of, judged_file
 from lmcollapse.store import read_manifest, read_metrics
-from lmcollapse.types import Floats, UserError
+from lmcollapse.types import HUMAN, Floats, UserError
 
 
 def table(runs: Sequence[Path]) -> pd.DataFrame:
     """Every measure of every finished generation, one a row.
 
-    Columns: `run` (the name of its directory), `condition` (its data policy), `seed`, `generation`, `measure` and
-    `value` (NaN where the measure is not defined). Runs stand in the order given, each once.
+    Columns: `run` (the name of its directory), `condition` (its data policy), `seed`, `generation`, `measure`, `value`
+    (NaN where the measure is not defined), `low` and `high` (its 95 % interval, NaN where it has none). Generation -1
+    is held-out human text, a sample as large as those of the generations. Runs stand in the order given, each once.
 
     Raises UserError for a directory that holds no run, a run without a finished generation, and damaged files.
     """
     rows = [
-        {**run, "generation": generation, "measure": measure, "value": value}
+        {**run, "generation": generation, **reading}
         for path, run in _described(runs)
-        for generation, readings in enumerate(_readings(path))
-        for measure, value in readings.items()
+        for generation, readings in [(HUMAN, _reference(path)), *enumerate(_readings(path))]
+        for reading in _with_intervals(readings)
     ]
-    columns = ["run", "condition", "seed", "generation", "measure", "value"]
-    return pd.DataFrame(rows, columns=columns).astype({"value": np.float64})
+    columns = ["run", "condition", "seed", "generation", "measure", "value", "low", "high"]
+    return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(columns[-3:], np.float64))
 
 
 def sequences(runs: Sequence[Path]) -> pd.DataFrame:
@@ -75,16 +76,35 @@ def names(paths: Sequence[Path]) -> list[str]:
     return [name(path) for path in paths]
 
 
-def _readings(run: Path) -> list[dict[str, float]]:
-    """The measures of each finished generation, NaN for those that are not defined."""
+def _readings(run: Path) -> list[dict[str, float | None]]:
+    """The measures of each finished generation."""
     rows = read_metrics(run)
     if not rows:
         raise UserError(f"{run} has no finished generation yet; go on with the run, or leave it out")
-    return [{name: math.nan if value is None else value for name, value in row.items()} for row in rows]
+    return rows
+
+
+def _reference(run: Path) -> dict[str, float | None]:
+    """The measures of held-out human text."""
+    try:
+        return flat(load_readings(run / REFERENCE))
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(
+            f"{run / REFERENCE}: cannot be read ({error}); the same `lmcollapse run` makes it again"
+        ) from None
+
+
+def _with_intervals(readings: Mapping[str, float | None]) -> Iterator[dict[str, Any]]:
+    """Flat readings as one row a measure."""
+    bounds = {name for name in readings if f"{name}_low" in readings and f"{name}_high" in readings}
+    for name, value in readings.items():
+        if name.removesuffix("_low").removesuffix("_high") not in bounds or name in bounds:
+            low, high = (readings.get(f"{name}_{end}") if name in bounds else None for end in ("low", "high"))
+            yield {"measure": name, "value": value, "low": low, "high": high}
 
 
 def _sequence_perplexities(run: Path, generation: int) -> Floats:
-    file = run / folder_of(generation) / "scores" / "corpus.parquet"
+    file = run / folder_of(generation) / "scores" / judged_file(0)
     try:
         scores = read_scores(file)
     except (OSError, KeyError, ValueError) as error:  # Arrow's errors are among them

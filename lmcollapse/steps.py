@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,8 @@ import pyarrow.parquet as pq
 from lmcollapse.catalog import find
 from lmcollapse.config import Config, CorpusOptions
 from lmcollapse.corpora import load_human
-from lmcollapse.files import write_json
+from lmcollapse.metrics.drift import drift
+from lmcollapse.metrics.scene import Heldout, Judged, Scene
 from lmcollapse.options import bind, options_of
 from lmcollapse.parquet import (
     read_corpus,
@@ -26,15 +26,32 @@ from lmcollapse.parquet import (
     write_scores,
 )
 from lmcollapse.policies.rows import every
+from lmcollapse.readings import human_text, lineage, load_readings, read_off, write_readings
 from lmcollapse.store import Artefact, Facts, Run, step_seed
-from lmcollapse.types import HUMAN, Corpus, Human, Pool, Progress, Reading, Scene, Scores, Selection, Substrate
+from lmcollapse.types import HUMAN, Corpus, Human, Ints, Pool, Progress, Reading, Scores, Selection, Substrate
 
 Rows = tuple[Corpus, Corpus]
 """The human training part and the held-out part."""
 
 
+@dataclass(frozen=True)
+class AllScores:
+    """What models find of one generation's text.
+
+    heldout : this generation's model on held-out human text, token by token.
+    corpora : each judge on what this generation wrote, by its name; "generation_0" is the first model of the run.
+    """
+
+    heldout: Scores
+    corpora: Mapping[str, Scores]
+
+
 ARTEFACTS = ("train", "model", "corpus", "scores", "measures")
 """The folders of a generation, in the order in which they are made."""
+
+
+REFERENCE = "reference"
+"""The folder of the measures of held-out human text."""
 
 
 def folder_of(generation: int) -> str:
@@ -107,7 +124,12 @@ class Steps:
             chosen = self._select(generation, pool)
             table = pa.table({"generation": chosen.generation, "row": chosen.row})
             pq.write_table(table, folder / "selection.parquet", compression="zstd")
-            return {"rows": len(chosen), "human_fraction": float(np.mean(chosen.generation == HUMAN))}
+            origins, rows_of = np.unique(chosen.generation, return_counts=True)
+            return {
+                "rows": len(chosen),
+                "human_fraction": float(np.mean(chosen.generation == HUMAN)),
+                "origins": dict(zip(map(str, origins.tolist()), rows_of.tolist(), strict=True)),
+            }
 
         def read(folder: Path) -> Selection:
             table = pq.read_table(folder / "selection.parquet")
@@ -169,49 +191,77 @@ class Steps:
 
     def score(
         self, generation: int, models: Sequence[Artefact[Any]], rows: Artefact[Rows], corpus: Artefact[Corpus]
-    ) -> Artefact[tuple[Scores, Scores]]:
-        """This generation's model on held-out human text, and generation 0's model on what this generation wrote."""
+    ) -> Artefact[AllScores]:
+        """This generation's model on held-out human text, and the judges on what this generation wrote."""
+        judges = self.substrate.judges
 
         def write(folder: Path, progress: Progress) -> None:
-            heldout = self.substrate.score(models[-1].read(), rows.read()[1], progress)
+            heldout = self.substrate.score(models[-1].read(), rows.read()[1], progress, by_token=True)
             write_scores(heldout, folder / "heldout.parquet")
-            write_scores(self.substrate.score(models[0].read(), corpus.read(), progress), folder / "corpus.parquet")
+            write_scores(self.substrate.score(models[0].read(), corpus.read(), progress), folder / judged_file(0))
+            for number, name in enumerate(judges, 1):
+                write_scores(self.substrate.judge(name, corpus.read(), progress), folder / judged_file(number))
 
-        def read(folder: Path) -> tuple[Scores, Scores]:
-            return read_scores(folder / "heldout.parquet"), read_scores(folder / "corpus.parquet")
+        def read(folder: Path) -> AllScores:
+            names = ("generation_0", *judges)
+            corpora = {name: read_scores(folder / judged_file(number)) for number, name in enumerate(names)}
+            return AllScores(read_scores(folder / "heldout.parquet"), corpora)
 
         inputs = {"model": models[-1], "first": models[0], "human": rows, "corpus": corpus}
         return self._make(f"{folder_of(generation)}/scores", write, read, inputs)
+
+    def reference(self, human: Artefact[Human]) -> Artefact[list[Reading]]:
+        """The measures of the corpus on held-out human text: what a human sample of that size has."""
+
+        def write(folder: Path, progress: Progress) -> None:
+            text, words = human_text(human.read(), self.config.measures.words)
+            training = human.read().train.texts
+            scene = Scene(text.heldout.first(words), text.reference(words), lambda: text.numbering.rows(training))
+            write_readings(read_off(scene, self.config.chosen_measures(), progress), folder)
+
+        return self._measure(REFERENCE, write, {"human": human})
 
     def measure(
         self,
         generation: int,
         human: Artefact[Human],
         rows: Artefact[Rows],
-        corpus: Artefact[Corpus],
-        scores: Artefact[tuple[Scores, Scores]],
+        trains: Sequence[Artefact[Selection]],
+        corpora: Sequence[Artefact[Corpus]],
+        scores: Sequence[Artefact[AllScores]],
     ) -> Artefact[list[Reading]]:
         """Every measure of the configuration on this generation."""
 
         def write(folder: Path, progress: Progress) -> None:
-            scene = Scene(generation, human.read().train.texts, rows.read()[1], corpus.read(), *scores.read())
-            readings: list[Reading] = []
-            with progress.stage("measuring"):
-                for name, options in self.config.measures:
-                    if options is not None:
-                        readings += find("measure", name)(scene, **options.model_dump())
-            write_json(folder / "measures.json", [asdict(reading) for reading in readings])
+            train, heldout = rows.read()
+            now, first = scores[-1].read(), scores[0].read()
+            judges = {name: Judged(of, first.corpora[name]) for name, of in now.corpora.items()}
+            scene = Scene(heldout=Heldout(heldout, now.heldout, token_counts(train)), judges=judges)
+            texts = corpora[-1].read().texts
+            if texts is not None:
+                text, words = human_text(human.read(), self.config.measures.words)
+                trained_on = gather(trains[-1].read(), lambda g: train if g == HUMAN else corpora[g].read()).texts or ()
+                sizes = [train.facts["origins"] for train in trains], [corpus.facts for corpus in corpora]
+                scene = replace(
+                    scene,
+                    written=text.written(texts, words),
+                    human=text.reference(words),
+                    training=lambda: text.numbering.rows(trained_on),
+                    drift=drift(text.counts, lineage(text.train_words, rows.facts["train"], *sizes), words),
+                )
+            write_readings(read_off(scene, self.config.chosen_measures(), progress), folder)
 
-        def read(folder: Path) -> list[Reading]:
-            return [Reading(**entry) for entry in json.loads((folder / "measures.json").read_text(encoding="utf-8"))]
+        inputs: dict[str, Artefact[Any]] = {"human": human, "rows": rows, "first": scores[0], "scores": scores[-1]}
+        inputs |= {f"{folder_of(g)}/train": train for g, train in enumerate(trains)}
+        inputs |= {f"{folder_of(g)}/corpus": corpus for g, corpus in enumerate(corpora)}
+        return self._measure(f"{folder_of(generation)}/measures", write, inputs)
 
-        return self.run.make(
-            f"{folder_of(generation)}/measures",
-            write,
-            read,
-            inputs={"human": human, "rows": rows, "corpus": corpus, "scores": scores},
-            options=self.config.measures.model_dump(mode="json"),
-        )
+    def _measure(
+        self, name: str, write: Callable[[Path, Progress], None], inputs: dict[str, Artefact[Any]]
+    ) -> Artefact[list[Reading]]:
+        """A step that depends on the options of the measures."""
+        options = self.config.measures.model_dump(mode="json")
+        return self.run.make(name, write, load_readings, inputs=inputs, options=options)
 
     def _seed(self, generation: int, artefact: str) -> int:
         return step_seed(self.config.seed, generation, artefact)
@@ -237,6 +287,16 @@ class Steps:
         """A step that depends on the substrate's options."""
         options = {"substrate": self.config.substrate, "start": start} | self.substrate.model_dump(mode="json")
         return self.run.make(name, write, read, inputs=inputs, options=options, seed=seed)
+
+
+def judged_file(judge: int) -> str:
+    """The scores of a corpus under one judge; 0 is generation 0's model."""
+    return f"judge_{judge:02d}.parquet"
+
+
+def token_counts(rows: Corpus) -> Ints | None:
+    """`(token ids,)` occurrences of each token in some rows; None where rows are no tokens."""
+    return None if rows.offsets is None else np.bincount(rows.values).astype(np.int64)
 
 
 def gather(selection: Selection, corpus_of: Callable[[int], Corpus]) -> Corpus:

@@ -200,8 +200,18 @@ class Selection:
         return len(self.row)
 
 
-Policy = Callable[..., Selection]
-"""`policy(pool, rng, **options)`: the rows that the next generation trains on."""
+@dataclass(frozen=True)
+class TokenScores:
+    """A model's predictions of every token of a corpus, `(tokens,)` each, in the order of `Corpus.values`.
+
+    nats : float32, minus the natural log of the token's probability.
+    confidence : float32, the probability of the token that the model finds most likely.
+    correct : bool, whether that is the token.
+    """
+
+    nats: Floats
+    confidence: Floats
+    correct: npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -210,43 +220,27 @@ class Scores:
 
     nats : `(rows,)` float64, minus the natural log of the row's probability, summed over its tokens.
     tokens : `(rows,)` int64, tokens scored in each row, every token exactly once.
+    by_token : the predictions token by token, where they were asked for.
     """
 
     nats: Floats
     tokens: Ints
-
-
-@dataclass(frozen=True)
-class Scene:
-    """All that a measure may look at, for one generation.
-
-    human_texts : the human training part, one text a document (not a row: rows may begin in the middle of a word); None
-        where the substrate's rows are no text.
-    heldout : the human held-out part, as rows.
-    corpus : what this generation wrote.
-    heldout_scores : this generation's model on `heldout`.
-    corpus_scores : generation 0's model on `corpus`.
-    """
-
-    generation: int
-    human_texts: Sequence[str] | None
-    heldout: Corpus
-    corpus: Corpus
-    heldout_scores: Scores
-    corpus_scores: Scores
+    by_token: TokenScores | None = None
 
 
 @dataclass(frozen=True)
 class Reading:
-    """One number that a measure reads off a scene; None where the measure is not defined, and then `note` says why."""
+    """One number that a measure reads off a generation; None where it is not defined, and then `note` says why.
+
+    low, high : 95 % interval, where the value is an estimate and its uncertainty is known.
+    """
 
     name: str
     value: float | None
     note: str = ""
+    low: float | None = None
+    high: float | None = None
 
-
-Measure = Callable[..., list[Reading]]
-"""`measure(scene, **options)`: a pure function of what is in the scene."""
 
 Start = Literal["base", "previous", "scratch"]
 
@@ -320,8 +314,15 @@ class Substrate(Protocol):
     ) -> Corpus:
         """A new corpus, written by `model`; `human` and `previous` may prompt it."""
 
-    def score(self, model: Any, corpus: Corpus, progress: Progress) -> Scores:
-        """How likely `model` finds every row of `corpus`."""
+    def score(self, model: Any, corpus: Corpus, progress: Progress, *, by_token: bool = False) -> Scores:
+        """How likely `model` finds every row of `corpus`; with the predictions of every token where asked for."""
+
+    @property
+    def judges(self) -> tuple[str, ...]:
+        """Names of models, from outside the run, that judge what each generation writes."""
+
+    def judge(self, name: str, corpus: Corpus, progress: Progress) -> Scores:
+        """How likely the judge of that name finds the text of every row of `corpus`."""
 
     def save(self, model: Any, folder: Path) -> None:
         """Write a fitted model into an empty folder; the same model leaves the same bytes."""

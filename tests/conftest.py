@@ -10,6 +10,11 @@ import sys
 import tempfile
 
 import pytest
+from hypothesis import settings
+
+# no test is about time, and a busy machine is slow now and then
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 _cache = tempfile.TemporaryDirectory(prefix="lmcollapse-cache-")
 

@@ -42,11 +42,12 @@ def test_short_forms_and_overrides(tmp_path: Path) -> None:
 
 
 def test_measures_are_all_taken_unless_left_out(tmp_path: Path) -> None:
-    config = load(write(tmp_path, "measures: {distinct_n: {words: 500}, tail_coverage: null}"))
-    measures = config.measures.model_dump()
-    assert measures["distinct_n"]["words"] == 500
-    assert measures["tail_coverage"] is None
-    assert measures["perplexity"] == {}
+    config = load(write(tmp_path, "measures: {words: 700, distinct_n: {orders: [2]}, tail_coverage: null}"))
+    chosen = config.chosen_measures()
+    assert config.measures.words == 700 and "words" not in chosen
+    assert chosen["distinct_n"] == {"orders": (2,)}
+    assert "tail_coverage" not in chosen
+    assert chosen["perplexity"] == {}
 
 
 @pytest.mark.parametrize(
@@ -78,7 +79,7 @@ def test_measures_are_all_taken_unless_left_out(tmp_path: Path) -> None:
         ("", ["substrate=os:path"], "is no substrate"),
         ("", ["seed=2020-99-99"], "'seed' is '2020-99-99'"),
         ("seed: 2020-99-99", [], "not valid YAML"),
-        ("", ["measures={'json:dumps': {}}"], "has no type"),
+        ("", ["measures={'json:dumps': {}}"], "'dumps' looks at 'obj', which no scene has"),
         ("corpus: {kind: docs, train_words: 0}", [], "greater than 0"),
     ],
 )

@@ -21,9 +21,10 @@ from lmcollapse.figures.measures import measures
 from lmcollapse.figures.sequence_perplexity import TALLEST, sequence_perplexity
 from lmcollapse.figures.style import log_axis, plain
 from lmcollapse.parquet import write_scores
+from lmcollapse.readings import write_readings
 from lmcollapse.results import sequences, table
 from lmcollapse.store import FORMAT
-from lmcollapse.types import Scores, UserError
+from lmcollapse.types import HUMAN, Reading, Scores, UserError
 
 READINGS = ("perplexity", "bits_per_byte", "tail_coverage", "distinct_1", "distinct_2", "distinct_3", "distinct_4")
 
@@ -40,6 +41,7 @@ def make_run(tmp_path: Path) -> MakeRun:
         sequences: Sequence[Sequence[float]] | None = None,
         policy: dict[str, Any] | None = None,
         seed: int = 0,
+        reference: dict[str, float] | None = None,
     ) -> Path:
         run = tmp_path / name
         run.mkdir(parents=True)
@@ -47,12 +49,15 @@ def make_run(tmp_path: Path) -> MakeRun:
         (run / "manifest.json").write_text(json.dumps({"format": FORMAT, "config": config}))
         lines = [json.dumps({"generation": g} | row) + "\n" for g, row in enumerate(readings)]
         (run / "metrics.jsonl").write_text("".join(lines))
+        (run / "reference").mkdir()
+        human = [Reading(name, value) for name, value in (reference or {}).items()]
+        write_readings(human, run / "reference")
         for g in range(len(readings)):
             perplexities = np.array(sequences[g] if sequences else [10.0, 20.0, 40.0])
             folder = run / f"generation_{g:03d}" / "scores"
             folder.mkdir(parents=True)
             tokens = np.full(len(perplexities), 7)
-            write_scores(Scores(np.log(perplexities) * tokens, tokens), folder / "corpus.parquet")
+            write_scores(Scores(np.log(perplexities) * tokens, tokens), folder / "judge_00.parquet")
         return run
 
     return make
@@ -70,19 +75,24 @@ def collapsing(generations: int, factor: float = 1.5) -> list[dict[str, Any]]:
 
 
 def test_the_table_is_tidy(make_run: MakeRun) -> None:
-    one = make_run("one", [{"perplexity": 20.5, "tail_coverage": None}, {"perplexity": 30, "tail_coverage": 0.5}])
+    first = {"perplexity": 20.5, "perplexity_low": 19.0, "perplexity_high": 21.0, "tail_coverage": None}
+    second = {"perplexity": 30, "tail_coverage": 0.5, "tail_coverage_low": 0.4}  # a measure of such a name, no interval
+    one = make_run("one", [first, second], reference={"tail_coverage": 0.7})
     mix = {"kind": "mix", "human_fraction": 0.1, "human_keep": None}
     two = make_run("two", [{"perplexity": 1.0}], policy=mix, seed=7)
     found = table([two, one, two / "." / ".." / "two"])
+    none = (math.nan, math.nan)
     expected = pd.DataFrame(
         [
-            ("two", "mix human_fraction=0.1", 7, 0, "perplexity", 1.0),
-            ("one", "replace", 0, 0, "perplexity", 20.5),
-            ("one", "replace", 0, 0, "tail_coverage", math.nan),
-            ("one", "replace", 0, 1, "perplexity", 30.0),
-            ("one", "replace", 0, 1, "tail_coverage", 0.5),
+            ("two", "mix human_fraction=0.1", 7, 0, "perplexity", 1.0, *none),
+            ("one", "replace", 0, HUMAN, "tail_coverage", 0.7, *none),
+            ("one", "replace", 0, 0, "perplexity", 20.5, 19.0, 21.0),
+            ("one", "replace", 0, 0, "tail_coverage", math.nan, *none),
+            ("one", "replace", 0, 1, "perplexity", 30.0, *none),
+            ("one", "replace", 0, 1, "tail_coverage", 0.5, *none),
+            ("one", "replace", 0, 1, "tail_coverage_low", 0.4, *none),
         ],
-        columns=["run", "condition", "seed", "generation", "measure", "value"],
+        columns=["run", "condition", "seed", "generation", "measure", "value", "low", "high"],
     )
     pd.testing.assert_frame_equal(found, expected)
 
@@ -138,11 +148,11 @@ def test_a_damaged_line_of_measures_is_named(make_run: MakeRun, line: bytes) -> 
 @pytest.mark.parametrize("content", [None, b"no parquet"])
 def test_damaged_scores_are_named(make_run: MakeRun, content: bytes | None) -> None:
     run = make_run()
-    file = run / "generation_001" / "scores" / "corpus.parquet"
+    file = run / "generation_001" / "scores" / "judge_00.parquet"
     file.unlink()
     if content:
         file.write_bytes(content)
-    with pytest.raises(UserError, match=r"generation_001.scores.corpus\.parquet: cannot be read"):
+    with pytest.raises(UserError, match=r"generation_001.scores.judge_00\.parquet: cannot be read"):
         sequences([run])
 
 
@@ -172,7 +182,7 @@ def test_every_figure_is_written_as_png_and_pdf_with_the_same_bytes_every_time(
     before = dict(matplotlib.rcParams)
     files = plot(runs, tmp_path / "new" / "figures")
     assert dict(matplotlib.rcParams) == before
-    stems = {"measures", "perplexity", "distinct_n", "tail_coverage", "sequence_perplexity"}
+    stems = {"measures", "perplexity", "distinct_n", "tail_coverage", "tail", "model", "sequence_perplexity"}
     assert {file.name for file in files} == {f"{stem}.{kind}" for stem in stems for kind in ("png", "pdf")}
     assert set(files) == set((tmp_path / "new" / "figures").iterdir())
     content = {file: file.read_bytes() for file in files}

@@ -22,9 +22,11 @@ LAYERS = [
     {"parquet", "progress", "smollm2"},
     {"corpora", "metrics", "policies", "substrates"},
     {"config", "store"},
-    {"manifest", "steps"},
+    {"manifest", "readings"},
+    {"steps"},
     {"loop", "results"},
-    {"evaluate", "figures", "sampling", "status"},
+    {"measure", "trajectories"},
+    {"evaluate", "evaluation_module", "figures", "sampling", "status", "summaries", "verdicts"},
     {"cli"},
     {"__main__"},
 ]
@@ -35,7 +37,9 @@ HOMES = {
     "transformers": ("substrates.causal_lm", "smollm2"),
     "tokenizers": ("substrates.causal_lm",),
     "accelerate": ("substrates.causal_lm",),
-    "datasets": ("corpora",),
+    "datasets": ("corpora", "evaluation_module"),
+    "evaluate": ("evaluation_module",),
+    "sklearn": ("metrics",),
     "matplotlib": ("figures",),
 }
 """Heavy packages, and the only modules or folders that import them."""

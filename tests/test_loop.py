@@ -18,7 +18,7 @@ from lmcollapse.loop import run
 from lmcollapse.parquet import read_corpus
 from lmcollapse.types import HUMAN, Corpus, Silent, UserError
 from tests.compare import different_files
-from tests.text import text_file
+from tests.text import FEW_MEASURES, text_file
 
 
 @pytest.fixture
@@ -29,6 +29,7 @@ def given(tmp_path: Path) -> dict[str, Any]:
         "generations": 3,
         "corpus": {"kind": "files", "path": str(text_file(tmp_path / "human.txt"))},
         "policy": "replace",
+        "measures": {**FEW_MEASURES, "words": 3000},
     }
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from scipy.stats import chisquare  # type: ignore[import-untyped]
+from scipy.stats import chisquare
 from transformers import GenerationConfig, LogitsProcessorList, PreTrainedModel
 
 from lmcollapse.substrates.causal_lm import decoding, sample

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import math
+import re
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch.nn.functional import cross_entropy
 
 from lmcollapse.evaluate import evaluate
+from lmcollapse.parquet import read_scores, write_scores
+from lmcollapse.substrates.causal_lm import score as score_module
 from lmcollapse.substrates.causal_lm.blocks import tokenize
 from lmcollapse.substrates.causal_lm.models import TRAINED_POSITIONS, LanguageModel, boundaries, load_pretrained
 from lmcollapse.substrates.causal_lm.options import ComputeOptions, ModelOptions, ScoringOptions
@@ -92,15 +95,55 @@ def test_scores_do_not_depend_on_batches_or_neighbours(model: LanguageModel) -> 
     assert together.tokens.tolist() == [5, 40, 0, 16, 3, 33] and together.nats[2] == 0
 
 
+@pytest.mark.parametrize("kind", ["rolling", "disjoint"])
+def test_predictions_are_those_of_every_token_in_its_place(model: LanguageModel, kind: str, tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    rows = [rng.integers(3, 300, n) for n in (5, 40, 0, 16, 3, 33)]
+    corpus = Corpus.of_tokens(rows, 0)
+    found = score(model, corpus, ScoringOptions(window=WINDOW, windows=kind), COMPUTE, Silent(), by_token=True)  # type: ignore[arg-type]
+    assert found.by_token is not None and corpus.offsets is not None
+    by_row = [float(found.by_token.nats[a:b].astype(float).sum()) for a, b in pairwise(corpus.offsets)]
+    np.testing.assert_allclose(by_row, found.nats, rtol=1e-5)
+    # one row by hand: a window of its first tokens predicts them, whatever the kind
+    first = torch.tensor(np.insert(rows[1], 0, boundaries(model.tokenizer)[0])[: WINDOW + 1])[None]
+    with torch.no_grad():
+        logits = model.module(first[:, :-1]).logits[0]
+    start = int(corpus.offsets[1])
+    here = slice(start, start + WINDOW)
+    np.testing.assert_allclose(found.by_token.confidence[here], logits.softmax(-1).max(-1)[0].numpy(), rtol=1e-4)
+    assert found.by_token.correct[here].tolist() == (logits.argmax(-1) == first[0, 1:]).tolist()
+    nats = -logits.log_softmax(-1).gather(1, first[0, 1:, None])[:, 0]
+    np.testing.assert_allclose(found.by_token.nats[here], nats.numpy(), rtol=1e-4)
+
+    write_scores(found, tmp_path / "scores.parquet")
+    back = read_scores(tmp_path / "scores.parquet")
+    assert back.nats.tolist() == found.nats.tolist() and back.by_token is not None
+    for name in ("nats", "confidence", "correct"):
+        assert getattr(back.by_token, name).tolist() == getattr(found.by_token, name).tolist()
+
+
+def test_the_head_is_applied_in_parts_with_the_same_result(
+    model: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus = Corpus.of_tokens([np.arange(3, 43)] * 5, 0)
+    parts = scored(model, corpus).nats
+    monkeypatch.setattr(score_module, "PLAIN_HEADS", ())  # the module's own logits, as for unknown kinds of models
+    np.testing.assert_allclose(scored(model, corpus).nats, parts, rtol=1e-6)
+    monkeypatch.undo()
+    monkeypatch.setattr(score_module, "HEAD_VALUES", 700)
+    np.testing.assert_allclose(scored(model, corpus).nats, parts, rtol=1e-6)
+
+
 def test_memory_that_runs_out_halves_the_batch(model: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
     corpus = Corpus.of_tokens([np.arange(3, 43)] * 5, 0)
     whole = scored(model, corpus)
-    used = "lmcollapse.substrates.causal_lm.score.cross_entropy"
+    used = "lmcollapse.substrates.causal_lm.score._predictions"
+    predictions = score_module._predictions
 
-    def small(logits: torch.Tensor, *rest: Any, **options: Any) -> torch.Tensor:
-        if len(logits) > 3 * WINDOW:
+    def small(module: Any, inputs: torch.Tensor, *rest: Any) -> Any:
+        if len(inputs) > 3:
             raise torch.OutOfMemoryError("out of memory")
-        return cross_entropy(logits, *rest, **options)
+        return predictions(module, inputs, *rest)
 
     monkeypatch.setattr(used, small)
     np.testing.assert_allclose(scored(model, corpus, batch_size=8).nats, whole.nats, rtol=1e-6)
@@ -133,6 +176,10 @@ def test_evaluate_a_text_file(tmp_path: Path) -> None:
     assert found["nats"] == pytest.approx(scored(model, Corpus.of_tokens(ids, HUMAN), window=64).nats[0])
     assert found["perplexity"] == pytest.approx(math.exp(found["nats"] / found["tokens"]))
     assert found["bits_per_byte"] == pytest.approx(found["nats"] / math.log(2) / found["bytes"])
+    assert found["word_perplexity"] == pytest.approx(math.exp(found["nats"] / len(re.split(r"\s+", content))))
+    assert 0 <= found["next_token_accuracy"] <= 1 and 0 <= found["expected_calibration_error"] <= 1
+    bands = evaluate(str(folder), text, reference=text, device="cpu")
+    assert bands["cross_entropy_head"] != bands["cross_entropy_tail"] and {*found} < {*bands}
     assert evaluate(str(folder), text, window=8, windows="disjoint", device="cpu")["nats"] != found["nats"]
 
 

@@ -6,6 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
+from lmcollapse.catalog import CATALOG
+
+FEW_MEASURES = dict.fromkeys(
+    set(CATALOG["measure"]) - {"perplexity", "sequence_perplexity", "distinct_n", "tail_coverage"}
+)
+"""For tests of the loop that are not about measures: most of them left out."""
+
 
 def documents(count: int, words: int = 60, seed: int = 0) -> list[str]:
     """So many different documents of so many words."""

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from lmcollapse.options import Options
-from lmcollapse.types import Corpus, Human, Progress, Scores, Start, UserError
+from lmcollapse.types import Corpus, Human, Progress, Scores, Start, TokenScores, UserError
 
 
 class UrnOptions(Options):
@@ -67,11 +67,18 @@ class Urn(Options):
         progress.say(f"workers {self.workers}")
         return Corpus.of_tokens(list(draws), generation, texts=texts)
 
-    def score(self, model: Any, corpus: Corpus, progress: Progress) -> Scores:
+    judges: ClassVar[tuple[str, ...]] = ()
+
+    def score(self, model: Any, corpus: Corpus, progress: Progress, *, by_token: bool = False) -> Scores:
         _, p = model
         nats = -np.log(np.maximum(p[corpus.values], 1e-9))
         assert corpus.offsets is not None
-        return Scores(np.add.reduceat(nats, corpus.offsets[:-1]), corpus.lengths)
+        top = np.full(len(nats), p.max(), np.float32)
+        every = TokenScores(nats.astype(np.float32), top, corpus.values == p.argmax())
+        return Scores(np.add.reduceat(nats, corpus.offsets[:-1]), corpus.lengths, every if by_token else None)
+
+    def judge(self, name: str, corpus: Corpus, progress: Progress) -> Scores:
+        raise NotImplementedError
 
     def save(self, model: Any, folder: Path) -> None:
         words, p = model

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lmcollapse.figures.style import DOUBLE, SINGLE, generation_axis, legend, line_styles, log_axis, styled
 from lmcollapse.results import table
+from lmcollapse.types import HUMAN
 
 LABELS = {
     "perplexity": "held-out perplexity",
@@ -21,6 +22,20 @@ LABELS = {
     "distinct_2": "distinct-2",
     "distinct_3": "distinct-3",
     "distinct_4": "distinct-4",
+    "survival_1": "survival, once in human text",
+    "survival_2_4": "survival, 2 to 4 times",
+    "survival_5_16": "survival, 5 to 16 times",
+    "tail_mass": "tail mass",
+    "unigram_js": "unigram JS divergence (bits)",
+    "self_bleu": "self-BLEU",
+    "mauve": "MAUVE",
+    "compression_ratio": "compression ratio",
+    "invented_words": "invented words",
+    "next_token_accuracy": "next-token accuracy",
+    "cross_entropy_head": "cross-entropy, head (nats)",
+    "cross_entropy_body": "cross-entropy, body (nats)",
+    "cross_entropy_tail": "cross-entropy, tail (nats)",
+    "expected_calibration_error": "calibration error",
 }
 """What is drawn, and what its axis says."""
 
@@ -29,6 +44,12 @@ FIGURES = {
     "perplexity": [["perplexity"]],
     "distinct_n": [["distinct_1", "distinct_2"], ["distinct_3", "distinct_4"]],
     "tail_coverage": [["tail_coverage"]],
+    "tail": [["survival_1", "survival_2_4", "survival_5_16"], ["tail_coverage", "tail_mass", "unigram_js"]],
+    "text": [["self_bleu", "compression_ratio"], ["invented_words", "mauve"]],
+    "model": [
+        ["cross_entropy_head", "cross_entropy_body", "cross_entropy_tail"],
+        ["perplexity", "next_token_accuracy", "expected_calibration_error"],
+    ],
 }
 """The panels of each file, row by row."""
 
@@ -38,9 +59,14 @@ LOG_FROM = 5
 
 @styled
 def measures(runs: Sequence[Path]) -> dict[str, Figure]:
-    """Perplexity, tail coverage and distinct-n per generation, runs overlaid; together, and each on its own."""
+    """Measures per generation, runs overlaid, with their 95 % intervals.
+
+    A grey band is held-out human text of the same size, dotted lines are neutral drift: what a perfect model that
+    merely resamples its training text would have lost by then. There is no figure of measures that no run took.
+    """
     readings = table(runs)
-    return {stem: _draw(readings, panels) for stem, panels in FIGURES.items()}
+    taken = set(readings["measure"])
+    return {stem: _draw(readings, panels) for stem, panels in FIGURES.items() if taken & {*chain(*panels)}}
 
 
 def _draw(readings: pd.DataFrame, panels: list[list[str]]) -> Figure:
@@ -53,7 +79,8 @@ def _draw(readings: pd.DataFrame, panels: list[list[str]]) -> Figure:
     for row, measures_of_row in enumerate(panels):
         for column, measure in enumerate(measures_of_row):
             axes = grid[row, column]
-            _panel(axes, readings[readings["measure"] == measure], measure, styles)
+            drift = readings[readings["measure"] == f"{measure}_drift"]
+            _panel(axes, readings[readings["measure"] == measure], drift, measure, styles)
             generation_axis(axes.xaxis, generations)
             axes.set_xlim(-0.3, generations - 0.7)
             if row == rows - 1:
@@ -64,12 +91,24 @@ def _draw(readings: pd.DataFrame, panels: list[list[str]]) -> Figure:
     return figure
 
 
-def _panel(axes: Axes, readings: pd.DataFrame, measure: str, styles: dict[str, dict[str, Any]]) -> None:
-    for run, values in readings.groupby("run", sort=False):
-        axes.plot(values["generation"], values["value"], clip_on=False, **styles[str(run)])
+def _panel(
+    axes: Axes, readings: pd.DataFrame, drift: pd.DataFrame, measure: str, styles: dict[str, dict[str, Any]]
+) -> None:
+    human, written = readings[readings["generation"] == HUMAN], readings[readings["generation"] != HUMAN]
+    for low, high in set(human[["low", "high"]].dropna().itertuples(index=False, name=None)):
+        axes.axhspan(low, high, color="0.85", linewidth=0)
+    for value in set(human["value"].dropna()):
+        axes.axhline(value, color="0.6", linewidth=0.8)
+    for run, values in written.groupby("run", sort=False):
+        style = styles[str(run)]
+        axes.fill_between(values["generation"], values["low"], values["high"], color=style["color"], alpha=0.2, lw=0)
+        axes.plot(values["generation"], values["value"], clip_on=False, **style)
+        expected = drift[drift["run"] == run]
+        if len(expected):
+            axes.plot(expected["generation"], expected["value"], color=style["color"], linestyle=":", linewidth=1)
     axes.set_ylabel(LABELS[measure])
-    low, high = readings["value"].min(), readings["value"].max()
-    if np.isnan(low):
+    low, high = written["value"].min(), max(written["value"].max(), human["value"].max(), drift["value"].max())
+    if written["value"].isna().all():
         axes.text(0.5, 0.5, "no values", ha="center", va="center", transform=axes.transAxes, color="0.5")
         axes.set_yticks([])
     elif measure == "perplexity" and high > LOG_FROM * low:

@@ -3,33 +3,61 @@
 from __future__ import annotations
 
 import math
+import re
 import sys
 
-from lmcollapse.types import Reading, Scene
+import numpy as np
+
+from lmcollapse.metrics.intervals import NONE, Interval, bootstrap_ratio
+from lmcollapse.metrics.scene import Heldout
+from lmcollapse.types import Floats, Ints, Reading
 
 
-def perplexity(scene: Scene) -> list[Reading]:
-    """Perplexity and bits per byte of this generation's model on the held-out human text.
+def perplexity(heldout: Heldout) -> list[Reading]:
+    """Perplexity, bits per byte and word perplexity of this generation's model on the held-out human text.
 
     perplexity = exp(sum of nats / sum of tokens), every token of the held-out part scored once. What a token is, the
     model's own tokenizer says; bits_per_byte = sum of nats / ln 2 / bytes of the text in UTF-8 does not depend on that
-    and so compares models with different tokenizers.
+    and so compares models with different tokenizers. word_perplexity = exp(sum of nats / sum of words), a word being
+    what stands between white space as lm-evaluation-harness counts it: one more than there are runs of white space.
+    Intervals by bootstrap over documents.
     """
-    nats, tokens = float(scene.heldout_scores.nats.sum()), int(scene.heldout_scores.tokens.sum())
-    size = sum(len(text.encode()) for text in scene.heldout.texts or ())
-    if not size or not tokens:
-        bits = Reading("bits_per_byte", None, f"of {size} bytes of held-out text {tokens} tokens were scored")
-    elif not math.isfinite(nats):
-        bits = Reading("bits_per_byte", None, f"the held-out part has {nats} nats")
-    else:
-        bits = Reading("bits_per_byte", nats / math.log(2) / size)
-    return [exponential("perplexity", nats / tokens if tokens else math.nan), bits]
+    nats, tokens, texts = heldout.scores.nats, heldout.scores.tokens, heldout.rows.texts
+    texts = [""] * len(nats) if texts is None else texts
+    size = np.array([len(text.encode()) for text in texts], np.int64)
+    words = np.array([len(re.split(r"\s+", text)) for text in texts], np.int64) * size.any()
+    return [
+        exponential(per_unit("perplexity", nats, tokens, "tokens")),
+        per_unit("bits_per_byte", nats / math.log(2), size, "bytes of held-out text"),
+        exponential(per_unit("word_perplexity", nats, words, "words of held-out text")),
+    ]
 
 
-def exponential(name: str, nats_per_token: float) -> Reading:
-    """A perplexity: exp of the mean nats of a token, None where that is no finite number."""
-    if math.isnan(nats_per_token):
-        return Reading(name, None, "no token was scored, or some have no probability")
-    if nats_per_token > math.log(sys.float_info.max):
-        return Reading(name, None, f"exp({nats_per_token:.4g}) is beyond double precision")
-    return Reading(name, math.exp(nats_per_token))
+def per_unit(name: str, sums: Floats, units: Ints | Floats, what: str) -> Reading:
+    """sum(sums) / sum(units) over documents, `(documents,)` each, with its interval; None where there are no units.
+
+    what : the units, for the note that says there are none.
+    """
+    counted = units > 0
+    if not counted.any():
+        return Reading(name, None, f"there are no {what}")
+    total = float(sums.sum())
+    if not math.isfinite(total):
+        return Reading(name, None, f"the sum over the held-out part is {total}, which is no finite number")
+    low, high = bootstrap_ratio(sums[counted], units[counted])
+    return Reading(name, total / float(units.sum()), low=low, high=high)
+
+
+def exponential(nats: Reading) -> Reading:
+    """The perplexity that goes with the mean nats of a unit; None where that is beyond double precision."""
+    if nats.value is None:
+        return nats
+    largest = math.log(sys.float_info.max)
+    if nats.value > largest:
+        return Reading(nats.name, None, f"exp({nats.value:.4g}) is beyond double precision")
+    low, high = _exponentials(nats.low, nats.high) if (nats.high or 0) <= largest else NONE
+    return Reading(nats.name, math.exp(nats.value), low=low, high=high)
+
+
+def _exponentials(low: float | None, high: float | None) -> Interval:
+    return None if low is None else math.exp(low), None if high is None else math.exp(high)

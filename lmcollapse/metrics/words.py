@@ -1,25 +1,13 @@
-"""What a word is, and how many of them a measure looks at."""
+"""What a word is."""
 
 from __future__ import annotations
 
 import re
 import sys
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from functools import cache
 from itertools import groupby
-from typing import Annotated
-
-import numpy as np
-from pydantic import Field
-
-from lmcollapse.types import Scene
-
-Budget = Annotated[int, Field(gt=0)]
-"""So many words of a corpus."""
-
-ROW_ORDER_SEED = 0
-"""One fixed order of the rows for every corpus of a size: a measure depends on nothing but its scene."""
 
 UNSPACED = (
     "\u3041-\u3096\u309d-\u309f\u30a1-\u30fa\u30fc-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
@@ -65,34 +53,3 @@ def _ranges(points: Iterable[int]) -> Iterator[tuple[int, int]]:
     for _, stretch in groupby(enumerate(points), key=lambda pair: pair[1] - pair[0]):
         members = [point for _, point in stretch]
         yield members[0], members[-1]
-
-
-def sample_words(texts: Sequence[str], budget: int) -> list[list[str]]:
-    """The words of whole texts in a random order, fixed once and for all, until there are exactly `budget` of them.
-
-    The last text is cut. Where there are fewer words than that, all of them.
-    """
-    sample: list[list[str]] = []
-    for index in np.random.default_rng(ROW_ORDER_SEED).permutation(len(texts)):
-        if budget == 0:
-            break
-        found = words(texts[index])[:budget]
-        budget -= len(found)
-        sample.append(found)
-    return sample
-
-
-def sample_at_budget(scene: Scene, budget: int | None) -> tuple[list[list[str]], str]:
-    """What a measure at a fixed number of words looks at, row by row, and, where that cannot be had, why not.
-
-    budget : words of this generation's corpus; None for a quarter of what the human training part has. That number is
-        the same for every generation, and leaves room for late ones, which fill much of their tokens with blank lines.
-    """
-    if scene.human_texts is None or scene.corpus.texts is None:
-        return [], "the rows are no text"
-    wanted = budget or max(1, sum(len(words(text)) for text in scene.human_texts) // 4)
-    sample = sample_words(scene.corpus.texts, wanted)
-    there = sum(map(len, sample))
-    if there < wanted:
-        return [], f"the corpus has {there:,} words, {wanted:,} are needed"
-    return sample, ""

@@ -17,6 +17,7 @@ from lmcollapse.substrates.causal_lm.options import (
     ScoringOptions,
     TrainOptions,
     check_effects,
+    check_judges,
     check_prompts,
 )
 from lmcollapse.types import Corpus, Human, Progress, Scores, Start
@@ -51,9 +52,11 @@ class CausalLM(Options):
         check_positions(config, self._sampled_positions, "sampling.prompt_tokens and sampling.new_tokens together")
         check_prompts(self.train, self.sampling)
         window_size(config, self.scoring)
-        if not self.model.is_scratch:
-            check_weights(self.model)
-            read_tokenizer(self.model)
+        check_judges(self.scoring)
+        pretrained = [] if self.model.is_scratch else [self.model]
+        for options in (*pretrained, *(ModelOptions(name=judge) for judge in self.judges)):
+            check_weights(options)
+            read_tokenizer(options)
 
     def decide(self) -> CausalLM:
         """The same options with device, precision, threads and batch sizes settled for this machine."""
@@ -113,11 +116,22 @@ class CausalLM(Options):
             )
         return sample(model, human, previous, generation, seed, self._sampling, self.train.bos, self.compute, progress)
 
-    def score(self, model: LanguageModel, corpus: Corpus, progress: Progress) -> Scores:
+    def score(self, model: LanguageModel, corpus: Corpus, progress: Progress, *, by_token: bool = False) -> Scores:
         """Nats and tokens of every row."""
         from lmcollapse.substrates.causal_lm.score import score
 
-        return score(model, corpus, self.scoring, self.compute, progress)
+        return score(model, corpus, self.scoring, self.compute, progress, by_token=by_token)
+
+    @property
+    def judges(self) -> tuple[str, ...]:
+        """Other models that judge each generation's corpus."""
+        return self.scoring.judges
+
+    def judge(self, name: str, corpus: Corpus, progress: Progress) -> Scores:
+        """Nats and tokens, the judge's own, of the text of every row."""
+        from lmcollapse.substrates.causal_lm.judges import judge
+
+        return judge(name, corpus, self.compute, progress)
 
     def save(self, model: LanguageModel, folder: Path) -> None:
         """Write an ordinary transformers folder, and the history of the fit as `fit.jsonl`."""

@@ -143,10 +143,10 @@ def fresh(config: PretrainedConfig, seed: int, trust_remote_code: bool = False) 
 
 def read_config(options: ModelOptions) -> PretrainedConfig:
     """The configuration of a pretrained model, UserError where there is none or it is no causal language model."""
-    name, where = _source(options)
+    name, where = source_of(options)
     if Path(name).is_dir() and not (Path(name) / "config.json").is_file():
         raise UserError(f"model '{options.name}' has no config.json: give a folder in the transformers format")
-    with _explained(options):
+    with explained(options):
         config: PretrainedConfig = AutoConfig.from_pretrained(name, **where)
     known: Any = AutoModelForCausalLM._model_mapping
     if type(config) in known:
@@ -162,8 +162,8 @@ def read_config(options: ModelOptions) -> PretrainedConfig:
 
 def read_tokenizer(options: ModelOptions) -> PreTrainedTokenizerBase:
     """The tokenizer of a pretrained model."""
-    name, where = _source(options)
-    with _explained(options):
+    name, where = source_of(options)
+    with explained(options):
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(name, **where)
     if not tokenizer("a", add_special_tokens=False).input_ids:  # transformers makes an empty one where there is none
         raise UserError(f"model '{options.name}' has no tokenizer; put its files into the model's folder")
@@ -173,8 +173,8 @@ def read_tokenizer(options: ModelOptions) -> PreTrainedTokenizerBase:
 
 def read_module(options: ModelOptions) -> PreTrainedModel:
     """The weights of a pretrained model in float32, from safetensors alone: other formats can run code when loaded."""
-    name, where = _source(options)
-    with _explained(options):
+    name, where = source_of(options)
+    with explained(options):
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             name, dtype=torch.float32, use_safetensors=True, output_loading_info=True, **where
         )
@@ -188,7 +188,7 @@ def read_module(options: ModelOptions) -> PreTrainedModel:
 
 def check_weights(options: ModelOptions) -> None:
     """UserError for a local folder without safetensors; what the hub has is found out when it is fetched."""
-    folder = Path(_source(options)[0])
+    folder = Path(source_of(options)[0])
     if folder.is_dir() and not any(folder.glob("*.safetensors")):
         there = ", ".join(sorted(file.name for file in folder.glob("*.bin"))) or "no weights"
         raise UserError(
@@ -204,7 +204,7 @@ def load_pretrained(options: ModelOptions) -> LanguageModel:
     return LanguageModel(read_module(options), read_tokenizer(options))
 
 
-def _source(options: ModelOptions) -> tuple[str, dict[str, Any]]:
+def source_of(options: ModelOptions) -> tuple[str, dict[str, Any]]:
     """Folder or hub id, and the keywords that transformers takes with it."""
     trust = {"trust_remote_code": options.trust_remote_code}
     if options.name == "smollm2":
@@ -231,13 +231,13 @@ def _hub_answers() -> bool:
 
 
 @contextmanager
-def _explained(options: ModelOptions) -> Iterator[None]:
+def explained(options: ModelOptions) -> Iterator[None]:
     """What transformers finds wrong, in one line."""
     try:
         with quietly():
             yield
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
-        if not Path(_source(options)[0]).is_dir() and not _hub_answers():
+        if not Path(source_of(options)[0]).is_dir() and not _hub_answers():
             raise UserError(
                 f"model '{options.name}' is not in the cache of the hub, and the hub ({constants.ENDPOINT}) cannot be "
                 "reached; connect, or give a local folder that holds it, as in model.name=path/to/folder"

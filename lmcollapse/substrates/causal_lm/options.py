@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
@@ -125,6 +126,8 @@ class ScoringOptions(Options):
     """The last window reaches back so as to be full (as lm-evaluation-harness has it), or every token is seen once."""
     batch_size: int | None = Field(default=None, gt=0)
     """Windows scored at once (null: decided from the memory)."""
+    judges: tuple[str, ...] = ()
+    """Other models that find how likely each generation's corpus is: hub ids, local folders, `smollm2`."""
 
 
 class ComputeOptions(Options):
@@ -140,11 +143,7 @@ class ComputeOptions(Options):
 
 def check_effects(model: ModelOptions, train: TrainOptions, sampling: SamplingOptions) -> None:
     """Raise UserError for options that contradict each other, or that would be without effect."""
-    for problem in (
-        *_model_problems(model),
-        *_train_problems(train),
-        *_sampling_problems(sampling),
-    ):
+    for problem in (*_model_problems(model), *_train_problems(train), *_sampling_problems(sampling)):
         raise UserError(problem)
 
 
@@ -180,6 +179,16 @@ def check_prompts(train: TrainOptions, sampling: SamplingOptions) -> None:
         raise UserError(
             f"sampling.prompt_tokens is {sampling.prompt_tokens} and rows to prompt with have {longest} tokens: lower "
             "it, or raise train.block_size (human rows) and sampling.new_tokens (synthetic ones)"
+        )
+
+
+def check_judges(scoring: ScoringOptions) -> None:
+    """Raise UserError for judges whose measures would have one name: the last part of a judge's name is in theirs."""
+    names = [Path(judge).name.lower() for judge in scoring.judges]
+    if len({*names, "generation_0"}) <= len(names):
+        raise UserError(
+            f"scoring.judges is {list(scoring.judges)}: the last parts of their names must differ, and none is "
+            "generation_0, whose model judges in any case"
         )
 
 

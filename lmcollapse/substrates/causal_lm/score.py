@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
-from torch.nn.functional import cross_entropy
-from transformers import PretrainedConfig
+from torch import Tensor
+from transformers import PretrainedConfig, PreTrainedModel
 
 from lmcollapse.substrates.causal_lm.blocks import IGNORED
 from lmcollapse.substrates.causal_lm.devices import batch_that_fits, enter, shrinking
@@ -21,7 +22,13 @@ from lmcollapse.substrates.causal_lm.models import (
     trained_positions,
 )
 from lmcollapse.substrates.causal_lm.options import ComputeOptions, ScoringOptions
-from lmcollapse.types import Corpus, Progress, Scores
+from lmcollapse.types import Corpus, Progress, Scores, TokenScores
+
+PLAIN_HEADS = ("gpt2", "opt", "llama")
+"""Kinds of models whose logits are one product of the last hidden states, and nothing else."""
+
+HEAD_VALUES = 1 << 24
+"""Logits that are made at once: 64 MiB."""
 
 
 class Window(NamedTuple):
@@ -56,11 +63,21 @@ def window_size(config: PretrainedConfig, options: ScoringOptions) -> int:
 
 
 def score(
-    model: LanguageModel, corpus: Corpus, options: ScoringOptions, compute: ComputeOptions, progress: Progress
+    model: LanguageModel,
+    corpus: Corpus,
+    options: ScoringOptions,
+    compute: ComputeOptions,
+    progress: Progress,
+    *,
+    by_token: bool = False,
+    what: str = "score",
 ) -> Scores:
     """Nats and tokens of every row, in float32 whatever the fit's precision: the measurement has one precision for all.
 
     A row's first token is predicted from BOS (EOS where there is none), as in lm-evaluation-harness.
+
+    by_token : keep the predictions of every token, too.
+    what : what the user sees that is going on.
     """
     device = enter(compute)
     module = model.module.to(device).eval()  # type: ignore[arg-type]
@@ -70,6 +87,13 @@ def score(
     windows = [w for row, ids in enumerate(rows) for w in windows_of(row, len(ids) - 1, size, options.windows)]
     windows.sort(key=lambda w: w.start - w.stop)  # longest first: of like lengths in a batch, and memory runs out early
     nats = np.zeros(len(rows))
+    every = TokenScores(
+        nats=np.zeros(len(corpus.values), np.float32),
+        confidence=np.zeros(len(corpus.values), np.float32),
+        correct=np.zeros(len(corpus.values), np.bool_),
+    )
+    assert corpus.offsets is not None, "rows of vectors have no tokens"
+    offsets = corpus.offsets
 
     def batch(start: int, size: int) -> int:
         some = windows[start : start + size]
@@ -78,25 +102,62 @@ def score(
         for i, (row, begin, first, stop) in enumerate(some):
             inputs[i, : stop - begin] = rows[row][begin:stop]
             labels[i, first - begin : stop - begin] = rows[row][first + 1 : stop + 1]
-        with (
-            torch.inference_mode()
-        ):  # padding needs no mask: it stands on the right, where causal attention cannot look
-            logits = module(torch.from_numpy(inputs).to(device), use_cache=False).logits.float()
-            targets = torch.from_numpy(labels).to(device)
-            losses = cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none").view(targets.shape)
-            np.add.at(nats, [w.row for w in some], losses.double().sum(1).cpu().numpy())
+        with torch.inference_mode():
+            # padding needs no mask: it stands on the right, where causal attention cannot look
+            inputs_there, labels_there = torch.from_numpy(inputs).to(device), torch.from_numpy(labels).to(device)
+            found = _predictions(module, inputs_there, labels_there, by_token)
+        lengths = [w.stop - w.first for w in some]
+        np.add.at(nats, np.repeat([w.row for w in some], lengths), found[0].astype(np.float64))
+        if by_token:
+            places = np.concatenate([np.arange(w.first, w.stop) + offsets[w.row] for w in some])
+            every.nats[places], every.confidence[places], every.correct[places] = found
         return len(some)
 
     at_once = options.batch_size or batch_size(module.config, size, device)
     done = 0
-    with progress.stage("score", total=len(corpus.values), unit="tokens") as advance:
+    with progress.stage(what, total=len(corpus.values), unit="tokens") as advance:
         while done < len(windows):
-            scored, at_once = shrinking(partial(batch, done), at_once, progress, "score")
+            scored, at_once = shrinking(partial(batch, done), at_once, progress, what)
             advance(sum(w.stop - w.first for w in windows[done : done + scored]))
             done += scored
-    return Scores(nats, np.asarray(corpus.lengths, np.int64))
+    return Scores(nats, np.asarray(corpus.lengths, np.int64), every if by_token else None)
+
+
+def _predictions(module: PreTrainedModel, inputs: Tensor, labels: Tensor, by_token: bool) -> list[npt.NDArray[Any]]:
+    """Nats of each label that counts, in order; with `by_token` also the top token's probability, and if it is right.
+
+    The vocabulary's head is applied to a few positions at a time, and to none that do not count: the logits of
+    thousands of positions over a large vocabulary would take gigabytes.
+    """
+    counted = labels != IGNORED
+    targets = labels[counted]
+    head: Callable[[Tensor], Tensor]
+    states: Tensor
+    if module.config.model_type in PLAIN_HEADS:
+        states = module.base_model(inputs, use_cache=False).last_hidden_state[counted]
+        head = module.get_output_embeddings()  # type: ignore[no-untyped-call]
+    else:
+        states, head = module(inputs, use_cache=False).logits[counted], _itself
+    at_once = max(1, HEAD_VALUES // module.config.get_text_config().vocab_size)
+    found: list[list[Tensor]] = [[], [], []]
+    for some, target in zip(torch.split(states, at_once), torch.split(targets, at_once), strict=True):
+        logits = head(some).float()
+        total = logits.logsumexp(-1)
+        found[0].append(total - logits.gather(1, target[:, None])[:, 0])
+        if by_token:
+            top, likeliest = logits.max(-1)
+            found[1].append((top - total).exp())
+            found[2].append(likeliest == target)
+    return [torch.cat(parts).cpu().numpy() for parts in found if parts]
+
+
+def _itself(logits: Tensor) -> Tensor:
+    return logits
 
 
 def batch_size(config: PretrainedConfig, window: int, device: torch.device) -> int:
-    """Windows whose logits over the whole vocabulary fit into memory, three times over."""
-    return batch_that_fits(window * config.get_text_config().vocab_size * 4 * 3, device)
+    """Windows that fit into memory: a dozen states of each position, and logits where these are not made in parts."""
+    text = config.get_text_config()
+    states = 12 * (getattr(text, "intermediate_size", None) or 4 * text.hidden_size)
+    logits = 0 if config.model_type in PLAIN_HEADS else 3 * text.vocab_size
+    return batch_that_fits(window * 4 * (states + logits), device)
