@@ -120,6 +120,9 @@ def measure(
         if name not in text_measures() and ":" not in name:
             raise UserError(f"unknown measure of a corpus '{name}'" + suggestion(name, text_measures()))
     options = {name: options_of(find("measure", name))().model_dump() for name in chosen}
+    for file in (corpus, reference):
+        if not file.exists():
+            raise UserError(f"{file}: is not there; give a text, parquet or JSON-lines file, or a generation of a run")
     train, heldout = _halves(reference, column, document)
     most = words or MOST_WORDS
     with progress.stage("reading human text"):

@@ -139,7 +139,7 @@ def number(value: float | None) -> str:
     if value is None:
         return "–"
     if abs(value) >= 10:
-        return f"{value:,.1f}"
+        return f"{value:,.1f}" if abs(value) < 1000 else f"{value:,.0f}"
     return f"{value:.2g}" if 0 < abs(value) < 0.001 else f"{value:.3f}"
 
 

@@ -117,10 +117,10 @@ def half_life_fit(values: Sequence[float]) -> float:
 
 
 def summaries_table(found: pd.DataFrame) -> Table:
-    """Summaries as a table for the terminal, legible from 80 columns on: what warned first stands first."""
+    """Summaries as a table for the terminal, what warned first stands first (t½: half-life)."""
     shown = Table(box=None, pad_edge=False, header_style="bold")
-    shown.add_column("measure", overflow="fold", min_width=20)
-    for heading in ("first", "last", "change, 95 %", "warns", "half-life"):
+    shown.add_column("measure", overflow="fold", min_width=26)
+    for heading in ("first", "last", "change, 95 %", "warns", "t½"):
         shown.add_column(heading, justify="right", no_wrap=heading != "change, 95 %")
     for run, rows in found.groupby("run", sort=False):
         shown.add_row(f"[bold]{escape(str(run))}[/bold]")

@@ -42,7 +42,7 @@ class CausalLM(Options):
     def check(self, start: Start) -> None:
         """Raise UserError for all that can be known to fail before any compute is spent."""
         from lmcollapse.substrates.causal_lm.devices import device_of
-        from lmcollapse.substrates.causal_lm.models import check_positions, check_weights, read_tokenizer
+        from lmcollapse.substrates.causal_lm.models import check_positions, check_weights, read_config, read_tokenizer
         from lmcollapse.substrates.causal_lm.score import window_size
 
         check_effects(self.model, self.train, self.sampling)
@@ -55,6 +55,7 @@ class CausalLM(Options):
         check_judges(self.scoring)
         pretrained = [] if self.model.is_scratch else [self.model]
         for options in (*pretrained, *(ModelOptions(name=judge) for judge in self.judges)):
+            read_config(options)
             check_weights(options)
             read_tokenizer(options)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -184,8 +185,8 @@ def check_prompts(train: TrainOptions, sampling: SamplingOptions) -> None:
 
 def check_judges(scoring: ScoringOptions) -> None:
     """Raise UserError for judges whose measures would have one name: the last part of a judge's name is in theirs."""
-    names = [Path(judge).name.lower() for judge in scoring.judges]
-    if len({*names, "generation_0"}) <= len(names):
+    names = [re.sub(r"\W+", "_", Path(judge).name.lower()).strip("_") for judge in scoring.judges]
+    if len({*names, "generation_0", ""}) < len(names) + 2:
         raise UserError(
             f"scoring.judges is {list(scoring.judges)}: the last parts of their names must differ, and none is "
             "generation_0, whose model judges in any case"

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from transformers import PretrainedConfig, PreTrainedModel
+from transformers import GPT2LMHeadModel, LlamaForCausalLM, OPTForCausalLM, PretrainedConfig, PreTrainedModel
 
 from lmcollapse.substrates.causal_lm.blocks import IGNORED
 from lmcollapse.substrates.causal_lm.devices import batch_that_fits, enter, shrinking
@@ -24,8 +24,8 @@ from lmcollapse.substrates.causal_lm.models import (
 from lmcollapse.substrates.causal_lm.options import ComputeOptions, ScoringOptions
 from lmcollapse.types import Corpus, Progress, Scores, TokenScores
 
-PLAIN_HEADS = ("gpt2", "opt", "llama")
-"""Kinds of models whose logits are one product of the last hidden states, and nothing else."""
+PLAIN_HEADS = (GPT2LMHeadModel, OPTForCausalLM, LlamaForCausalLM)
+"""Models whose logits are one product of the last hidden states; code from the hub under their names may add to it."""
 
 HEAD_VALUES = 1 << 24
 """Logits that are made at once: 64 MiB."""
@@ -86,14 +86,10 @@ def score(
     rows = [np.insert(corpus.tokens(row), 0, prefix) for row in range(len(corpus))]
     windows = [w for row, ids in enumerate(rows) for w in windows_of(row, len(ids) - 1, size, options.windows)]
     windows.sort(key=lambda w: w.start - w.stop)  # longest first: of like lengths in a batch, and memory runs out early
-    nats = np.zeros(len(rows))
-    every = TokenScores(
-        nats=np.zeros(len(corpus.values), np.float32),
-        confidence=np.zeros(len(corpus.values), np.float32),
-        correct=np.zeros(len(corpus.values), np.bool_),
-    )
     assert corpus.offsets is not None, "rows of vectors have no tokens"
-    offsets = corpus.offsets
+    offsets, tokens = corpus.offsets, len(corpus.values)
+    kinds: list[Any] = [np.float32, np.float32, np.bool_] if by_token else [np.float32]
+    columns: list[npt.NDArray[Any]] = [np.zeros(tokens, kind) for kind in kinds]
 
     def batch(start: int, size: int) -> int:
         some = windows[start : start + size]
@@ -106,21 +102,22 @@ def score(
             # padding needs no mask: it stands on the right, where causal attention cannot look
             inputs_there, labels_there = torch.from_numpy(inputs).to(device), torch.from_numpy(labels).to(device)
             found = _predictions(module, inputs_there, labels_there, by_token)
-        lengths = [w.stop - w.first for w in some]
-        np.add.at(nats, np.repeat([w.row for w in some], lengths), found[0].astype(np.float64))
-        if by_token:
-            places = np.concatenate([np.arange(w.first, w.stop) + offsets[w.row] for w in some])
-            every.nats[places], every.confidence[places], every.correct[places] = found
+        places = np.concatenate([np.arange(w.first, w.stop) + offsets[w.row] for w in some])
+        for column, of_batch in zip(columns, found, strict=True):
+            column[places] = of_batch
         return len(some)
 
-    at_once = options.batch_size or batch_size(module.config, size, device)
+    longest = windows[0].stop - windows[0].start if windows else 1
+    at_once = options.batch_size or batch_size(module.config, longest, device)
     done = 0
     with progress.stage(what, total=len(corpus.values), unit="tokens") as advance:
         while done < len(windows):
             scored, at_once = shrinking(partial(batch, done), at_once, progress, what)
             advance(sum(w.stop - w.first for w in windows[done : done + scored]))
             done += scored
-    return Scores(nats, np.asarray(corpus.lengths, np.int64), every if by_token else None)
+    lengths = np.asarray(corpus.lengths, np.int64)
+    nats = np.bincount(np.repeat(np.arange(len(rows)), lengths), columns[0], minlength=len(rows)).astype(np.float64)
+    return Scores(nats, lengths, TokenScores(*columns) if by_token else None)
 
 
 def _predictions(module: PreTrainedModel, inputs: Tensor, labels: Tensor, by_token: bool) -> list[npt.NDArray[Any]]:
@@ -133,7 +130,7 @@ def _predictions(module: PreTrainedModel, inputs: Tensor, labels: Tensor, by_tok
     targets = labels[counted]
     head: Callable[[Tensor], Tensor]
     states: Tensor
-    if module.config.model_type in PLAIN_HEADS:
+    if type(module) in PLAIN_HEADS:
         states = module.base_model(inputs, use_cache=False).last_hidden_state[counted]
         head = module.get_output_embeddings()  # type: ignore[no-untyped-call]
     else:
@@ -142,12 +139,15 @@ def _predictions(module: PreTrainedModel, inputs: Tensor, labels: Tensor, by_tok
     found: list[list[Tensor]] = [[], [], []]
     for some, target in zip(torch.split(states, at_once), torch.split(targets, at_once), strict=True):
         logits = head(some).float()
-        total = logits.logsumexp(-1)
-        found[0].append(total - logits.gather(1, target[:, None])[:, 0])
-        if by_token:
-            top, likeliest = logits.max(-1)
-            found[1].append((top - total).exp())
-            found[2].append(likeliest == target)
+        # of equal logits max names the first; differences, since logits near -100, as GPT-2 has, are coarse in float32
+        top, likeliest = logits.max(-1, keepdim=True) if by_token else (logits.amax(-1, keepdim=True), None)
+        logits -= top
+        surplus = logits.gather(1, target[:, None])[:, 0]
+        total = logits.exp_().sum(-1).log()
+        found[0].append(total - surplus)
+        if likeliest is not None:
+            found[1].append((-total).exp())
+            found[2].append(likeliest[:, 0] == target)
     return [torch.cat(parts).cpu().numpy() for parts in found if parts]
 
 
@@ -159,5 +159,5 @@ def batch_size(config: PretrainedConfig, window: int, device: torch.device) -> i
     """Windows that fit into memory: a dozen states of each position, and logits where these are not made in parts."""
     text = config.get_text_config()
     states = 12 * (getattr(text, "intermediate_size", None) or 4 * text.hidden_size)
-    logits = 0 if config.model_type in PLAIN_HEADS else 3 * text.vocab_size
+    logits = 0 if type(config) in [kind.config_class for kind in PLAIN_HEADS] else 3 * text.vocab_size
     return batch_that_fits(window * 4 * (states + logits), device)
