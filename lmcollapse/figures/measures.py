@@ -22,11 +22,11 @@ LABELS = {
     "distinct_2": "distinct-2",
     "distinct_3": "distinct-3",
     "distinct_4": "distinct-4",
-    "survival_1": "survival, once in human text",
-    "survival_2_4": "survival, 2 to 4 times",
-    "survival_5_16": "survival, 5 to 16 times",
+    "survival_1": "survival, once",
+    "survival_2_4": "survival, 2–4 times",
+    "survival_5_16": "survival, 5–16 times",
     "tail_mass": "tail mass",
-    "unigram_js": "unigram JS divergence (bits)",
+    "unigram_js": "unigram JS (bits)",
     "self_bleu": "self-BLEU",
     "mauve": "MAUVE",
     "compression_ratio": "compression ratio",
@@ -52,6 +52,9 @@ FIGURES = {
     ],
 }
 """The panels of each file, row by row."""
+
+HUMAN_LINE: dict[str, Any] = {"color": "0.6", "linewidth": 0.8}
+DRIFT_LINE: dict[str, Any] = {"linestyle": ":", "linewidth": 1}
 
 LOG_FROM = 5
 """Perplexity has a logarithmic axis where its largest value is more than so many times its smallest."""
@@ -86,8 +89,14 @@ def _draw(readings: pd.DataFrame, panels: list[list[str]]) -> Figure:
             if row == rows - 1:
                 axes.set_xlabel("generation")
     figure.align_ylabels()
-    if len(styles) > 1:
-        legend(figure, styles)
+    shown = readings[readings["measure"].isin([*chain(*panels)])]
+    entries = styles if len(styles) > 1 else {}
+    if shown.loc[shown["generation"] == HUMAN, "value"].notna().any():
+        entries = {**entries, "held-out human text": HUMAN_LINE}
+    if readings["measure"].isin([f"{measure}_drift" for measure in chain(*panels)]).any():
+        entries = {**entries, "neutral drift": {**DRIFT_LINE, "color": "0.3"}}
+    if entries:
+        legend(figure, entries)
     return figure
 
 
@@ -98,16 +107,16 @@ def _panel(
     for low, high in set(human[["low", "high"]].dropna().itertuples(index=False, name=None)):
         axes.axhspan(low, high, color="0.85", linewidth=0)
     for value in set(human["value"].dropna()):
-        axes.axhline(value, color="0.6", linewidth=0.8)
+        axes.axhline(value, **HUMAN_LINE)
     for run, values in written.groupby("run", sort=False):
         style = styles[str(run)]
         axes.fill_between(values["generation"], values["low"], values["high"], color=style["color"], alpha=0.2, lw=0)
         axes.plot(values["generation"], values["value"], clip_on=False, **style)
         expected = drift[drift["run"] == run]
         if len(expected):
-            axes.plot(expected["generation"], expected["value"], color=style["color"], linestyle=":", linewidth=1)
+            axes.plot(expected["generation"], expected["value"], color=style["color"], **DRIFT_LINE)
     axes.set_ylabel(LABELS[measure])
-    low, high = written["value"].min(), max(written["value"].max(), human["value"].max(), drift["value"].max())
+    low, high = written["value"].min(), pd.concat([readings["value"], readings["high"], drift["value"]]).max()
     if written["value"].isna().all():
         axes.text(0.5, 0.5, "no values", ha="center", va="center", transform=axes.transAxes, color="0.5")
         axes.set_yticks([])
