@@ -177,17 +177,18 @@ class Steps:
         """The corpus that this generation writes. What came before generation 0 is the human training part."""
         seed = self._seed(generation, "corpus")
 
-        def write(folder: Path, progress: Progress) -> Facts:
+        def write(folder: Path, progress: Progress, bench: Path) -> Facts:
             human = rows.read()[0]
             previous = corpora[-1].read() if corpora else human
-            corpus = self.substrate.sample(model.read(), human, previous, generation, seed, progress)
+            corpus = self.substrate.sample(model.read(), human, previous, generation, seed, progress, bench)
             write_corpus(corpus, folder / "corpus.parquet")
             return _size(corpus)
 
         inputs: dict[str, Artefact[Any]] = {"model": model, "human": rows}
         inputs |= {"previous": corpora[-1]} if corpora else {}
         name = f"{folder_of(generation)}/corpus"
-        return self._make(name, write, lambda folder: read_corpus(folder / "corpus.parquet"), inputs, seed)
+        read = lambda folder: read_corpus(folder / "corpus.parquet")  # noqa: E731
+        return self._make(name, write, read, inputs, seed, bench=True)
 
     def score(
         self, generation: int, models: Sequence[Artefact[Any]], rows: Artefact[Rows], corpus: Artefact[Corpus]
@@ -278,15 +279,17 @@ class Steps:
     def _make(
         self,
         name: str,
-        write: Callable[[Path, Progress], Facts | None],
+        write: Callable[..., Facts | None],
         read: Callable[[Path], Any],
         inputs: dict[str, Artefact[Any]],
         seed: int | None = None,
         start: str | None = None,
+        *,
+        bench: bool = False,
     ) -> Artefact[Any]:
         """A step that depends on the substrate's options."""
         options = {"substrate": self.config.substrate, "start": start} | self.substrate.model_dump(mode="json")
-        return self.run.make(name, write, read, inputs=inputs, options=options, seed=seed)
+        return self.run.make(name, write, read, inputs=inputs, options=options, seed=seed, bench=bench)
 
 
 def judged_file(judge: int) -> str:

@@ -72,19 +72,22 @@ class Run:
     def make(
         self,
         name: str,
-        write: Callable[[Path, Progress], Facts | None],
+        write: Callable[..., Facts | None],
         read: Callable[[Path], T],
         *,
         inputs: Mapping[str, Artefact[Any]] | None = None,
         options: Any = None,
         seed: int | None = None,
+        bench: bool = False,
     ) -> Artefact[T]:
         """The artefact `name`, from disk if what it was made from has not changed, else made now.
 
-        write : fills an empty folder and may return facts worth noting (row counts); must be a pure function of
-            inputs, options and seed.
+        write : `write(folder, progress)` fills an empty folder and may return facts worth noting (row counts); must be
+            a pure function of inputs, options and seed.
         read : reads the folder back.
         inputs, options, seed : all that the result depends on.
+        bench : for long steps: `write(folder, progress, bench)` has a folder for finished parts besides, which a later
+            start finds again as it was left, as long as inputs, options and seed are the same.
         """
         ingredients = {
             "format": FORMAT,
@@ -96,11 +99,11 @@ class Run:
         folder = self.path / name
         record = read_record(folder)
         if record is None or record["ingredients"] != json.loads(json.dumps(ingredients)) or damaged(folder, record):
-            record = self._write(name, folder, ingredients, write)
+            record = self._write(name, folder, ingredients, write, bench)
         return Artefact(folder, content_digest(record["files"]), record["facts"], read)
 
     def _write(
-        self, name: str, folder: Path, ingredients: Facts, write: Callable[[Path, Progress], Facts | None]
+        self, name: str, folder: Path, ingredients: Facts, write: Callable[..., Facts | None], bench: bool
     ) -> dict[str, Any]:
         partial = folder.with_name(f".{folder.name}{files.PARTIAL}")
         files.remove(partial)
@@ -108,7 +111,8 @@ class Run:
         noting = _Noting(self.progress)
         started = time.monotonic()
         try:
-            facts = write(partial, noting)
+            places = [partial, noting, _bench(folder, ingredients)] if bench else [partial, noting]
+            facts = write(*places)
         except BaseException:
             files.remove(partial)
             raise
@@ -125,6 +129,7 @@ class Run:
         files.remove(folder)
         partial.rename(folder)
         files.flush(folder.parent)
+        files.remove(_bench_of(folder))
         return record
 
     def manifest(self) -> dict[str, Any] | None:
@@ -146,6 +151,25 @@ class Run:
         there = file.read_bytes() if file.is_file() else b""
         if there != content and (complete or not there.startswith(content)):
             files.write_atomically(file, content)
+
+
+def _bench_of(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.bench")
+
+
+def _bench(folder: Path, ingredients: Facts) -> Path:
+    """The bench of a step, emptied where what is on it was made from something else."""
+    bench = _bench_of(folder)
+    made_from = bench / RECORD
+    try:
+        fits = json.loads(made_from.read_text(encoding="utf-8")) == json.loads(json.dumps(ingredients))
+    except (OSError, ValueError):
+        fits = False
+    if not fits:
+        files.remove(bench)
+        bench.mkdir()
+        files.write_json(made_from, ingredients)
+    return bench
 
 
 @contextmanager

@@ -310,9 +310,19 @@ class Substrate(Protocol):
         """A model fitted to `train`, starting from the base, from the model in `previous`, or from nothing."""
 
     def sample(
-        self, model: Any, human: Corpus, previous: Corpus, generation: int, seed: int, progress: Progress
+        self,
+        model: Any,
+        human: Corpus,
+        previous: Corpus,
+        generation: int,
+        seed: int,
+        progress: Progress,
+        bench: Path,
     ) -> Corpus:
-        """A new corpus, written by `model`; `human` and `previous` may prompt it."""
+        """A new corpus, written by `model`; `human` and `previous` may prompt it.
+
+        bench : a folder for parts that are finished; a killed step that is made again finds them there.
+        """
 
     def score(self, model: Any, corpus: Corpus, progress: Progress, *, by_token: bool = False) -> Scores:
         """How likely `model` finds every row of `corpus`; with the predictions of every token where asked for."""

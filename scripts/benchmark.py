@@ -21,8 +21,8 @@ from rich.table import Table
 
 from lmcollapse.manifest import hardware, versions
 
-SUBCOMMANDS = ("measure",)
-RIVALS = ("nltk", "sacrebleu", "fast-bleu", "mauve-text")
+SUBCOMMANDS = ("measure", "sample")
+RIVALS = ("nltk", "sacrebleu", "fast-bleu", "mauve-text", "transformers", "ctranslate2")
 """Packages that are timed beside the project, or are skipped where they are missing."""
 
 Case = Callable[[Settings], Iterable[Row]]

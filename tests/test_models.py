@@ -218,7 +218,7 @@ def test_positions_that_a_scratch_model_never_trained_are_said(tmp_path: Path) -
         folder.mkdir()
         lm.prepare(HUMAN, folder, seed=1)
         train, _ = lm.encode(folder, HUMAN)
-        made = lm.sample(lm.load(folder), train, train, 0, 1, Listening())
+        made = lm.sample(lm.load(folder), train, train, 0, 1, Listening(), folder)
         assert made.lengths.tolist() == [16, 16]
     [line] = lines
     assert "reach position 16 and the fit trained 12" in line

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,9 @@ from transformers import GenerationConfig, LogitsProcessorList, PreTrainedModel
 from lmcollapse.substrates.causal_lm import decoding, sample
 from lmcollapse.substrates.causal_lm.decoding import ancestral, continue_prompts
 from lmcollapse.substrates.causal_lm.models import LanguageModel, load_pretrained
+from lmcollapse.substrates.causal_lm.network import network_of
 from lmcollapse.substrates.causal_lm.options import ComputeOptions, ModelOptions, SamplingOptions, TrainOptions
+from lmcollapse.substrates.causal_lm.writing import Job, write
 from lmcollapse.types import HUMAN, Corpus, Silent, UserError
 from tests.tiny import SHAPES, Shape, tiny, tiny_module
 
@@ -35,20 +37,57 @@ def prompts(batch: int = 6, length: int = 7) -> torch.Tensor:
     return torch.randint(3, 300, (batch, length), generator=torch.Generator().manual_seed(1))
 
 
-def written(module: PreTrainedModel, options: SamplingOptions, eos: int = 2, **more: Any) -> list[list[int]]:
+def by_the_network(
+    module: PreTrainedModel,
+    starts: torch.Tensor,
+    options: SamplingOptions,
+    eos: int,
+    uniforms: Any = None,
+    processors: LogitsProcessorList | None = None,
+    rows: int = 4,
+) -> list[Any]:
+    """What `continue_prompts` does, on the fast path."""
+    network = network_of(module, module.dtype)
+    assert network is not None and options.new_tokens is not None
+    before = LogitsProcessorList([*decoding.penalties(options), *(processors or [])])
+    chain = LogitsProcessorList([*before, *(decoding.filters(options) if options.decoder == "ancestral" else [])])
+    job = Job(
+        prompts=lambda numbers: starts[list(numbers)],
+        new_tokens=options.new_tokens,
+        stop=eos if options.until_eos else None,
+        shape=chain if len(chain) else None,
+        choose=decoding.chooser(options),
+        uniforms=None if uniforms is None else lambda numbers: torch.from_numpy(uniforms)[list(numbers)],
+    )
+    with torch.inference_mode():
+        found = dict(write(network, job, range(len(starts)), rows, options.beams))
+    return [found[number] for number in range(len(starts))]
+
+
+PATHS = {"network": by_the_network, "module": continue_prompts}
+
+
+@pytest.fixture(params=PATHS)
+def path(request: pytest.FixtureRequest) -> Any:
+    return PATHS[request.param]
+
+
+def written(path: Any, module: PreTrainedModel, options: SamplingOptions, eos: int = 2, **more: Any) -> list[list[int]]:
     draws = sample.uniforms(3, range(6), 20) if options.decoder == "ancestral" else None
-    return [row.tolist() for row in continue_prompts(module, prompts(), options, eos, draws, **more)]
+    return [row.tolist() for row in path(module, prompts(), options, eos, draws, **more)]
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("penalty", [1.0, 1.3])
 @pytest.mark.parametrize("beams", [1, 5])
 @pytest.mark.parametrize("until_eos", [False, True])
-def test_greedy_and_beam_write_what_generate_writes(shape: Shape, penalty: float, beams: int, until_eos: bool) -> None:
+def test_greedy_and_beam_write_what_generate_writes(
+    path: Any, shape: Shape, penalty: float, beams: int, until_eos: bool
+) -> None:
     module = double(shape)
     decoder = {"decoder": "beam", "beams": beams} if beams > 1 else {"decoder": "greedy"}
     options = settled(**decoder, repetition_penalty=penalty, until_eos=until_eos)
-    text = [token for row in written(module, options.model_copy(update={"until_eos": False})) for token in row]
+    text = [token for row in written(path, module, options.model_copy(update={"until_eos": False})) for token in row]
     eos = max(set(text), key=text.count)  # a token that does come
     given = {"num_beams": beams, "do_sample": False, "max_new_tokens": 20, "repetition_penalty": penalty}
     module.generation_config = GenerationConfig()  # type: ignore[no-untyped-call]
@@ -60,23 +99,23 @@ def test_greedy_and_beam_write_what_generate_writes(shape: Shape, penalty: float
         expected = [row[: row.index(eos) + 1] if eos in row else row for row in expected]
     # the model's own EOS is no reason to stop
     module.generation_config = GenerationConfig(eos_token_id=eos)  # type: ignore[no-untyped-call]
-    assert written(module, options, eos) == expected
+    assert written(path, module, options, eos) == expected
     assert (min(map(len, expected)) < 20) == until_eos
     assert module.generation_config.eos_token_id == eos, "the model's own settings are given back"
 
 
-def test_a_beam_as_wide_as_the_vocabulary_finds_the_most_likely_text() -> None:
+def test_a_beam_as_wide_as_the_vocabulary_finds_the_most_likely_text(path: Any) -> None:
     module = double("gpt2", vocabulary=12)
     start = torch.tensor([[3, 5]])
     pairs = torch.cartesian_prod(torch.arange(12), torch.arange(12))
     with torch.no_grad():
         logs = module(torch.cat([start.expand(144, 2), pairs], 1)).logits.log_softmax(-1)
     likely = logs[:, 1].gather(1, pairs[:, :1]) + logs[:, 2].gather(1, pairs[:, 1:])
-    [found] = continue_prompts(module, start, settled(decoder="beam", beams=12, new_tokens=2), 0)
+    [found] = path(module, start, settled(decoder="beam", beams=12, new_tokens=2), 0)
     assert found.tolist() == pairs[likely.argmax()].tolist()
 
 
-def test_every_decoder_writes_something_else() -> None:
+def test_every_decoder_writes_something_else(path: Any) -> None:
     module = double("llama")
     decoders: list[dict[str, Any]] = [
         {"decoder": "greedy"},
@@ -90,11 +129,11 @@ def test_every_decoder_writes_something_else() -> None:
         {"min_p": 0.2},
         {"repetition_penalty": 2.0},
     ]
-    texts = [str(written(module, settled(**options))) for options in decoders]
+    texts = [str(written(path, module, settled(**options))) for options in decoders]
     assert len(set(texts)) == len(texts)
     cold: list[dict[str, Any]] = [{"temperature": 1e-4}, {"top_k": 1}, {"top_p": 1e-6}, {"min_p": 1.0}]
     for options in cold:
-        assert str(written(module, settled(**options))) == texts[0], options
+        assert str(written(path, module, settled(**options))) == texts[0], options
 
 
 def probabilities(logits: np.ndarray[Any, Any], seen: set[int], options: SamplingOptions) -> np.ndarray[Any, Any]:
@@ -116,7 +155,7 @@ def probabilities(logits: np.ndarray[Any, Any], seen: set[int], options: Samplin
     return shares
 
 
-UNIFORMS = sample.uniforms(11, range(10_000), 1)
+UNIFORMS = sample.uniforms(11, range(200_000), 1)
 FILTERS: list[dict[str, Any]] = [
     {},
     {"temperature": 0.7},
@@ -129,10 +168,11 @@ FILTERS: list[dict[str, Any]] = [
 ]
 
 
-def draws_and_distribution(drawn: dict[str, Any], exact: dict[str, Any]) -> tuple[Any, Any]:
-    """Counts of 10,000 tokens drawn after one prompt by the options `drawn`, and the distribution of `exact`."""
+def draws_and_distribution(path: Any, drawn: dict[str, Any], exact: dict[str, Any]) -> tuple[Any, Any]:
+    """Counts of 200,000 tokens drawn after one prompt by the options `drawn`, and the distribution of `exact`."""
     module, prompt = double("gpt2", vocabulary=60), torch.tensor([[5, 9]])
-    rows = continue_prompts(module, prompt.expand(10_000, 2), settled(**drawn, new_tokens=1), 0, UNIFORMS)
+    more = {"rows": 20_000} if path is by_the_network else {}
+    rows = path(module, prompt.expand(len(UNIFORMS), 2), settled(**drawn, new_tokens=1), 0, UNIFORMS, **more)
     with torch.no_grad():
         logits = module(prompt).logits[0, -1].numpy()
     return np.bincount(np.concatenate(rows), minlength=60), probabilities(logits, {5, 9}, settled(**exact))
@@ -147,16 +187,16 @@ def p_value(counts: Any, p: Any) -> float:
 
 
 @pytest.mark.parametrize("options", FILTERS, ids=str)
-def test_tokens_are_drawn_from_the_filtered_distribution(options: dict[str, Any]) -> None:
-    counts, p = draws_and_distribution(options, options)
+def test_tokens_are_drawn_from_the_filtered_distribution(path: Any, options: dict[str, Any]) -> None:
+    counts, p = draws_and_distribution(path, options, options)
     assert not counts[p == 0].any(), "a token that the filters leave no probability was drawn"
     assert p_value(counts, p) > 0.001
 
 
-def test_a_wrong_filter_would_be_noticed() -> None:
-    counts, p = draws_and_distribution({"temperature": 0.9}, {})
+def test_a_wrong_filter_would_be_noticed(path: Any) -> None:
+    counts, p = draws_and_distribution(path, {"temperature": 0.9}, {})
     assert p_value(counts, p) < 1e-6
-    counts, p = draws_and_distribution({"top_k": 11}, {"top_k": 10})
+    counts, p = draws_and_distribution(path, {"top_k": 11}, {"top_k": 10})
     assert counts[p == 0].any()
 
 
@@ -167,13 +207,13 @@ def test_the_ends_of_the_distribution_are_drawn_rightly() -> None:
     assert ancestral(scores, uniforms).tolist() == [1, 1, 3, 3]
 
 
-def test_further_processors_are_applied() -> None:
+def test_further_processors_are_applied(path: Any) -> None:
     class Only(torch.nn.Module):
         def __call__(self, ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
             return torch.full_like(scores, float("-inf")).index_fill(1, torch.tensor([42]), 0.0)
 
     for options in (settled(decoder="greedy"), settled(), settled(decoder="beam")):
-        rows = written(double("gpt2"), options, processors=LogitsProcessorList([Only()]))
+        rows = written(path, double("gpt2"), options, processors=LogitsProcessorList([Only()]))
         assert rows == [[42] * 20] * 6
 
 
@@ -205,7 +245,8 @@ def corpus(
     model: LanguageModel, human: Corpus, bos: bool = True, previous: Corpus | None = None, **options: Any
 ) -> Corpus:
     given = settled(**{"batch_size": 7, **options})
-    return sample.sample(model, human, previous or human, 4, 99, given, bos, COMPUTE, Silent())
+    with tempfile.TemporaryDirectory() as bench:
+        return sample.sample(model, human, previous or human, 4, 99, given, bos, COMPUTE, Silent(), Path(bench))
 
 
 HUMAN_ROWS = rows_of([16] * 20)
@@ -248,13 +289,14 @@ def test_prompts_are_the_leading_tokens_of_rows_that_are_long_enough(
     model: LanguageModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given: list[list[int]] = []
-    keep: Callable[..., Any] = continue_prompts
+    prompts_given = sample.Writer._prompts
 
-    def spy(module: Any, chosen: torch.Tensor, *rest: Any) -> Any:
+    def spy(self: Any, documents: Any, device: Any) -> torch.Tensor:
+        chosen = prompts_given(self, documents, device)
         given.extend(chosen.tolist())
-        return keep(module, chosen, *rest)
+        return chosen
 
-    monkeypatch.setattr(sample, "continue_prompts", spy)
+    monkeypatch.setattr(sample.Writer, "_prompts", spy)
     human, previous = rows_of([4, 9, 8, 3, 12]), rows_of([8, 8])
     made = corpus(model, human, prompt="human", prompt_tokens=8, tokens=100)
     assert made.prompt.tolist() == [1, 2, 4, 1, 2]
@@ -273,8 +315,9 @@ def test_a_document_that_ends_with_its_prompt_is_not_continued(model: LanguageMo
     assert set(made.prompt) == {1}
 
 
+@pytest.mark.parametrize("until_eos", [False, True])
 def test_memory_that_runs_out_halves_the_batch_and_loses_no_document(
-    model: LanguageModel, monkeypatch: pytest.MonkeyPatch
+    model: LanguageModel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, until_eos: bool
 ) -> None:
     lines: list[str] = []
 
@@ -282,18 +325,55 @@ def test_memory_that_runs_out_halves_the_batch_and_loses_no_document(
         def say(self, line: str) -> None:
             lines.append(line)
 
-    def small(module: Any, chosen: torch.Tensor, *rest: Any) -> Any:
-        if len(chosen) > 5:
-            raise torch.OutOfMemoryError("out of memory")
-        return continue_prompts(module, chosen, *rest)
+    prompts_given = sample.Writer._prompts
 
-    whole = corpus(model, HUMAN_ROWS)
-    monkeypatch.setattr(sample, "continue_prompts", small)
-    options = settled(batch_size=16)
-    made = sample.sample(model, HUMAN_ROWS, HUMAN_ROWS, 4, 99, options, True, COMPUTE, Listening())
+    def small(self: Any, documents: Any, device: Any) -> torch.Tensor:
+        if len(documents) > 5:
+            raise torch.OutOfMemoryError("out of memory")
+        return prompts_given(self, documents, device)
+
+    whole = corpus(model, HUMAN_ROWS, until_eos=until_eos)
+    monkeypatch.setattr(sample.Writer, "_prompts", small)
+    options = settled(batch_size=16, until_eos=until_eos)
+    made = sample.sample(model, HUMAN_ROWS, HUMAN_ROWS, 4, 99, options, True, COMPUTE, Listening(), tmp_path)
     assert made.values.tolist() == whole.values.tolist()
-    assert lines == [f"sample: out of memory, going on with batches of {n}" for n in (8, 4)]
-    monkeypatch.setattr(sample, "continue_prompts", decoding.continue_prompts)
+    assert set(lines) == {f"sample: out of memory, going on with batches of {n}" for n in (8, 4)}
+
+
+def test_a_killed_step_goes_on_from_its_shards(
+    model: LanguageModel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(sample, "SHARD", 300)
+    options = settled(batch_size=7, until_eos=True, tokens=1500)
+    arguments = (model, HUMAN_ROWS, HUMAN_ROWS, 4, 99, options, True, COMPUTE, Silent())
+    (tmp_path / "whole").mkdir()
+    whole = sample.sample(*arguments, tmp_path / "whole")
+    shards = sorted((tmp_path / "whole").iterdir())
+    assert len(shards) >= 5
+    bench = tmp_path / "killed"
+    bench.mkdir()
+    for shard in shards[:3]:
+        (bench / shard.name).write_bytes(shard.read_bytes())
+    damaged = bytearray(shards[2].read_bytes())
+    damaged[len(damaged) // 8] ^= 4
+    (bench / shards[2].name).write_bytes(damaged)
+    written: list[int] = []
+    really = sample.Writer.write
+
+    def spy(self: Any, documents: Any, advance: Any) -> Any:
+        written.append(documents[0])
+        return really(self, documents, advance)
+
+    monkeypatch.setattr(sample.Writer, "write", spy)
+    again = sample.sample(*arguments, bench)
+    assert again.values.tolist() == whole.values.tolist()
+    assert [f"documents_{first:09d}.parquet" for first in written] == [shard.name for shard in shards[2:]]
+    assert [file.read_bytes() for file in sorted(bench.iterdir())] == [file.read_bytes() for file in shards]
+
+
+def test_no_two_documents_share_a_stream(model: LanguageModel) -> None:
+    made = corpus(model, HUMAN_ROWS, tokens=4000, batch_size=64)
+    assert made.texts is not None and len(set(made.texts)) == len(made)
 
 
 def test_texts_from_a_checkpoint(tmp_path: Path) -> None:

@@ -59,7 +59,14 @@ class Urn(Options):
         return words, counts / counts.sum()
 
     def sample(
-        self, model: Any, human: Corpus, previous: Corpus, generation: int, seed: int, progress: Progress
+        self,
+        model: Any,
+        human: Corpus,
+        previous: Corpus,
+        generation: int,
+        seed: int,
+        progress: Progress,
+        bench: Path,
     ) -> Corpus:
         words, p = model
         draws = np.random.default_rng(seed).choice(len(p), (len(human), self.urn.row_words), p=p)

@@ -105,7 +105,14 @@ class CausalLM(Options):
         return LanguageModel(module, tokenizer, history)
 
     def sample(
-        self, model: LanguageModel, human: Corpus, previous: Corpus, generation: int, seed: int, progress: Progress
+        self,
+        model: LanguageModel,
+        human: Corpus,
+        previous: Corpus,
+        generation: int,
+        seed: int,
+        progress: Progress,
+        bench: Path,
     ) -> Corpus:
         """A new corpus, written by `model`; `human` and `previous` prompt it where the options say so."""
         from lmcollapse.substrates.causal_lm.sample import sample
@@ -115,7 +122,8 @@ class CausalLM(Options):
                 f"sample: texts reach position {self._sampled_positions} and the fit trained {self.train.positions}; "
                 "a scratch model knows nothing of positions beyond, raise train.block_size"
             )
-        return sample(model, human, previous, generation, seed, self._sampling, self.train.bos, self.compute, progress)
+        how = (self._sampling, self.train.bos, self.compute)
+        return sample(model, human, previous, generation, seed, *how, progress, bench)
 
     def score(self, model: LanguageModel, corpus: Corpus, progress: Progress, *, by_token: bool = False) -> Scores:
         """Nats and tokens of every row."""

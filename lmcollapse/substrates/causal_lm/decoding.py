@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from inspect import signature
 
 import numpy as np
@@ -52,6 +53,23 @@ def continue_prompts(
             draws = None if uniforms is None else torch.from_numpy(uniforms).to(prompts.device)
             written = _token_by_token(module, prompts, options, stop, draws, chain)
     return [_until(stop, row) for row in written.cpu().numpy().astype(np.int32)]
+
+
+def shaped(options: SamplingOptions) -> LogitsProcessorList | None:
+    """What penalties and, for a draw, filters make of logits; None where they stay as they are."""
+    drawn = filters(options) if options.decoder == "ancestral" else []
+    chain = LogitsProcessorList([*penalties(options), *drawn])
+    return chain if len(chain) else None
+
+
+def chooser(options: SamplingOptions) -> Callable[[Tensor, Tensor | None], Tensor]:
+    """How the next tokens are chosen from the logits, with random numbers where the decoder draws."""
+
+    def drawn(scores: Tensor, uniforms: Tensor | None) -> Tensor:
+        assert uniforms is not None
+        return ancestral(scores, uniforms)
+
+    return drawn if options.decoder == "ancestral" else lambda scores, _: greedy(scores)
 
 
 def _until(stop: int | None, row: Tokens) -> Tokens:

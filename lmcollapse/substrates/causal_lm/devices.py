@@ -62,9 +62,14 @@ def enter(compute: ComputeOptions) -> torch.device:
     return device_of(compute)
 
 
+def uses_bfloat16(compute: ComputeOptions) -> bool:
+    """Whether matrix products are in bfloat16."""
+    return decided(compute).precision == "bfloat16"
+
+
 def autocast(compute: ComputeOptions, device: torch.device) -> AbstractContextManager[None]:
     """Matrix products in the precision of the options. Not for scoring, which is the measurement."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=decided(compute).precision == "bfloat16")
+    return torch.autocast(device.type, torch.bfloat16, enabled=uses_bfloat16(compute))
 
 
 @contextmanager

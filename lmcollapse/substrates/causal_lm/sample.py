@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from io import BytesIO
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
+from torch import Tensor
 from transformers import PretrainedConfig
 
+from lmcollapse.files import write_atomically
 from lmcollapse.substrates.causal_lm.blocks import to_texts
-from lmcollapse.substrates.causal_lm.decoding import Tokens, continue_prompts
-from lmcollapse.substrates.causal_lm.devices import autocast, batch_that_fits, enter, shrinking
+from lmcollapse.substrates.causal_lm.decoding import Tokens, chooser, continue_prompts, shaped
+from lmcollapse.substrates.causal_lm.devices import autocast, batch_that_fits, enter, shrinking, uses_bfloat16
 from lmcollapse.substrates.causal_lm.models import (
     LanguageModel,
     boundaries,
@@ -21,8 +28,13 @@ from lmcollapse.substrates.causal_lm.models import (
     load_pretrained,
     trained_positions,
 )
+from lmcollapse.substrates.causal_lm.network import Network, network_of
 from lmcollapse.substrates.causal_lm.options import ComputeOptions, ModelOptions, SamplingOptions, TrainOptions
+from lmcollapse.substrates.causal_lm.writing import Job, write
 from lmcollapse.types import Corpus, Floats, Ints, Progress, Silent, UserError
+
+SHARD = 1 << 20
+"""Tokens that are written before they are put aside: a killed step loses no more."""
 
 PREVIEW = 128
 """Tokens of a document of `sample_texts`, where neither the caller nor the model says how many."""
@@ -65,11 +77,13 @@ def sample(
     bos: bool,
     compute: ComputeOptions,
     progress: Progress,
+    bench: Path,
 ) -> Corpus:
     """A corpus of at least as many tokens as wanted, and no document more than that takes.
 
     options : settled ones; without `tokens`, as many as the human training part has.
     bos : whether BOS stands before a prompt, as it stood before the rows of the fit.
+    bench : where shards of finished documents are kept until the corpus is whole.
     """
     begin, end = boundaries(model.tokenizer)
     prompts, rows = np.array([[begin]]), np.array([-1])
@@ -77,54 +91,140 @@ def sample(
         prompts, rows = prompts_of(human if options.prompt == "human" else previous, options, end)
         prompts = np.insert(prompts, 0, begin, axis=1) if bos else prompts
     wanted = options.tokens or int(human.lengths.sum())
-    assert options.new_tokens is not None, "options are not settled"
-    most = None if options.until_eos else math.ceil(wanted / options.new_tokens)
-
+    writer = Writer(model, prompts, options, compute, seed, progress)
     documents: list[Tokens] = []
     written = 0
     with progress.stage("sample", total=wanted, unit="tokens") as advance:
-        for document in write(model, prompts, options, compute, seed, progress, most):
-            documents.append(document)
-            written += len(document)
-            advance(len(document))
-            if written >= wanted:
-                break
+        while written < wanted:
+            size = next_shard(len(documents), written, wanted, options)
+            shard = _shard(bench, len(documents), size, writer, advance)
+            for document in shard:
+                documents.append(document)
+                written += len(document)
+                if written >= wanted:
+                    break
     origins = rows[np.arange(len(documents)) % len(rows)]
     return Corpus.of_tokens(documents, generation, texts=to_texts(model.tokenizer, documents), prompt=origins)
 
 
-def write(
-    model: LanguageModel,
-    prompts: Ints,
-    options: SamplingOptions,
-    compute: ComputeOptions,
-    seed: int,
-    progress: Progress,
-    most: int | None = None,
-) -> Iterator[Tokens]:
-    """Documents 0, 1, 2, …, `most` of them; document i continues prompt i, and after the last prompt the first again.
+def next_shard(documents: int, written: int, wanted: int, options: SamplingOptions) -> int:
+    """How many documents the next shard has: what it surely takes at first, then what it takes by their length so far.
 
-    prompts : `(prompts, positions)` token ids, BOS among them.
+    A shard starts and ends with an empty batch, and its size follows from the shards before it alone, so that a corpus
+    whose writing was interrupted is the same as any other.
     """
-    device = enter(compute)
-    module = model.module.to(device).eval()  # type: ignore[arg-type]
-    _, eos = boundaries(model.tokenizer)
-    tokens = options.new_tokens
-    assert tokens is not None, "options are not settled"
+    assert options.new_tokens is not None, "options are not settled"
+    mean = written / documents if documents else options.new_tokens
+    return max(1, min(math.ceil((wanted - written) / mean), math.ceil(SHARD / mean)))
 
-    def batch(start: int, size: int) -> list[Tokens]:
-        documents = range(start, start + size if most is None else min(start + size, most))
-        chosen = torch.from_numpy(prompts[np.array(documents) % len(prompts)]).to(device)
-        draws = uniforms(seed, documents, tokens) if options.decoder == "ancestral" else None
-        with autocast(compute, device):
-            return continue_prompts(module, chosen, options, eos, draws)
 
-    size = options.batch_size or batch_size(module.config, options, device)
-    done = 0
-    while most is None or done < most:
-        documents, size = shrinking(partial(batch, done), size, progress, "sample")
-        done += len(documents)
-        yield from documents
+def _shard(bench: Path, first: int, size: int, writer: Writer, advance: Callable[[int], None]) -> list[Tokens]:
+    """Documents `first` and after, from the bench where they are there already."""
+    file = bench / f"documents_{first:09d}.parquet"
+    found = _read_shard(file)
+    if found is not None:
+        advance(sum(map(len, found)))
+        return found
+    documents = writer.write(range(first, first + size), advance)
+    offsets = np.concatenate([[0], np.cumsum([len(document) for document in documents])]).astype(np.int64)
+    tokens = pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(np.concatenate(documents)))
+    content = BytesIO()
+    pq.write_table(pa.table({"tokens": tokens}), content, compression="zstd", write_page_checksum=True)
+    write_atomically(file, content.getvalue())
+    return documents
+
+
+def _read_shard(file: Path) -> list[Tokens] | None:
+    """A shard, if it is there and whole."""
+    try:
+        column = pq.read_table(file, page_checksum_verification=True).combine_chunks().column("tokens").chunk(0)
+    except (OSError, ValueError, KeyError):  # not there, or damaged: then it is written again
+        return None
+    ends = np.cumsum(np.asarray(column.value_lengths(), np.int64))
+    return np.split(np.asarray(column.flatten(), np.int32), ends[:-1])
+
+
+@dataclass(frozen=True)
+class Writer:
+    """Writes documents by number: what document i says follows from the model, the seed and i.
+
+    prompts : `(prompts, positions)` token ids, BOS among them; document i continues prompt i, and after the last
+        prompt the first again.
+    options : settled ones.
+    """
+
+    model: LanguageModel
+    prompts: Ints
+    options: SamplingOptions
+    compute: ComputeOptions
+    seed: int
+    progress: Progress
+
+    @cached_property
+    def _network(self) -> Network | None:
+        """The fast path, for the shapes that have one."""
+        device = enter(self.compute)
+        module = self.model.module.to(device).eval()  # type: ignore[arg-type]
+        return network_of(module, torch.bfloat16 if uses_bfloat16(self.compute) else module.dtype)
+
+    def write(self, documents: Sequence[int] | range, advance: Callable[[int], None]) -> list[Tokens]:
+        """These documents, in their order."""
+        device = enter(self.compute)
+        done: dict[int, Tokens] = {}
+        size = self.options.batch_size or batch_size(self.model.module.config, self.options, device)
+
+        def rest(rows: int) -> None:
+            """Go on with what is not written yet, so many rows at a time; nothing that is finished is written again."""
+            left = [document for document in documents if document not in done]
+            with torch.inference_mode():
+                for document, tokens in self._finished(left, rows, device, advance):
+                    done[document] = tokens
+
+        shrinking(rest, size, self.progress, "sample")
+        return [done[document] for document in documents]
+
+    def _finished(
+        self, documents: Sequence[int], rows: int, device: torch.device, advance: Callable[[int], None]
+    ) -> Iterator[tuple[int, Tokens]]:
+        options = self.options
+        assert options.new_tokens is not None, "options are not settled"
+        _, eos = boundaries(self.model.tokenizer)
+        draws = options.decoder == "ancestral"
+        if self._network is None:
+            yield from self._by_the_module(documents, rows, device, advance)
+            return
+        job = Job(
+            prompts=lambda numbers: self._prompts(numbers, device),
+            new_tokens=options.new_tokens,
+            stop=eos if options.until_eos else None,
+            shape=shaped(options),
+            choose=chooser(options),
+            uniforms=(lambda numbers: self._uniforms(numbers, device)) if draws else None,
+            advance=advance,
+        )
+        yield from write(self._network, job, documents, rows, options.beams)
+
+    def _by_the_module(
+        self, documents: Sequence[int], rows: int, device: torch.device, advance: Callable[[int], None]
+    ) -> Iterator[tuple[int, Tokens]]:
+        """The same by the module's own forward pass, for shapes without a fast path."""
+        module = self.model.module.to(device).eval()  # type: ignore[arg-type]
+        _, eos = boundaries(self.model.tokenizer)
+        assert self.options.new_tokens is not None
+        for first in range(0, len(documents), rows):
+            some = documents[first : first + rows]
+            draws = uniforms(self.seed, some, self.options.new_tokens) if self.options.decoder == "ancestral" else None
+            with autocast(self.compute, device):
+                written = continue_prompts(module, self._prompts(some, device), self.options, eos, draws)
+            advance(sum(map(len, written)))
+            yield from zip(some, written, strict=True)
+
+    def _prompts(self, documents: Sequence[int], device: torch.device) -> Tensor:
+        return torch.from_numpy(self.prompts[np.array(documents) % len(self.prompts)]).to(device)
+
+    def _uniforms(self, documents: Sequence[int], device: torch.device) -> Tensor:
+        assert self.options.new_tokens is not None
+        return torch.from_numpy(uniforms(self.seed, documents, self.options.new_tokens)).to(device)
 
 
 def batch_size(config: PretrainedConfig, options: SamplingOptions, device: torch.device) -> int:
@@ -164,5 +264,5 @@ def sample_texts(
     check_positions(config, length, "sampling.new_tokens")
     settled = options.model_copy(update={"new_tokens": length}).settled(TrainOptions())
     bos, _ = boundaries(model.tokenizer)
-    rows = list(write(model, np.array([[bos]]), settled, ComputeOptions(device=device), seed, Silent(), n))
-    return to_texts(model.tokenizer, rows)
+    writer = Writer(model, np.array([[bos]]), settled, ComputeOptions(device=device), seed, Silent())
+    return to_texts(model.tokenizer, writer.write(range(n), lambda tokens: None))
