@@ -54,7 +54,7 @@ class Shape:
         )
         words = Tokenizer(models.WordLevel({f"t{i}": i for i in range(self.vocabulary)}, "t1"))
         tokenizer = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
-            tokenizer_object=words, bos_token="t0", eos_token="t0"
+            tokenizer_object=words, bos_token="t0", eos_token="t0", unk_token="t1"
         )
         return LanguageModel(GPT2LMHeadModel(config), tokenizer, [])
 
@@ -85,7 +85,8 @@ def transformers(
     shape: Shape, model: LanguageModel, precision: str, batch: int, documents: int
 ) -> Callable[[], object]:
     """`generate` of transformers."""
-    module = model.module.eval().to(shape.device)  # type: ignore[arg-type]
+    module: Any = model.module
+    module.eval().to(shape.device)
     prompts = torch.from_numpy(shape.prompts()).to(shape.device)
     config = GenerationConfig(  # type: ignore[no-untyped-call]
         do_sample=shape.beams is None,

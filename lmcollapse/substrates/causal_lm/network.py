@@ -19,6 +19,9 @@ from transformers import PreTrainedModel
 
 Map = Callable[[Tensor], Tensor]
 
+GROWTH = 32
+"""Places by which a cache grows."""
+
 
 @dataclass(frozen=True)
 class Block:
@@ -57,17 +60,31 @@ class Network:
 
 
 class Cache:
-    """Keys and values of every block, `(rows, groups, places, size)`: a row's places lie together in memory."""
+    """Keys and values of every block, `(rows, groups, width, size)` each, `width` of at most `places` places in use.
+
+    It grows by `GROWTH` places at a time, and is looked at whole, with a mask: products over a part of it would first
+    copy that part.
+    """
 
     def __init__(self, network: Network, rows: int, places: int) -> None:
-        shape = (rows, network.groups, places, network.size)
-        self.layers = [
-            (
-                torch.zeros(shape, dtype=network.dtype, device=network.device),
-                torch.zeros(shape, dtype=network.dtype, device=network.device),
-            )
-            for _ in network.blocks
-        ]
+        self.places, self.width = places, 0
+        empty = torch.empty((rows, network.groups, 0, network.size), dtype=network.dtype, device=network.device)
+        self.layers = [(empty, empty) for _ in network.blocks]
+
+    def reserve(self, places: int) -> int:
+        """Have room for so many places; the width."""
+        assert places <= self.places, (places, self.places)
+        if places > self.width:
+            self.width = min(self.places, -(-places // GROWTH) * GROWTH)
+            self.layers = [(self._grown(keys), self._grown(values)) for keys, values in self.layers]
+        return self.width
+
+    def _grown(self, old: Tensor) -> Tensor:
+        rows, groups, there, size = old.shape
+        # zeros: what is masked must still be finite
+        new = torch.zeros((rows, groups, self.width, size), dtype=old.dtype, device=old.device)
+        new[:, :, :there] = old
+        return new
 
     def keep(self, rows: Tensor) -> None:
         """Keep these rows, in this order."""
@@ -75,6 +92,7 @@ class Cache:
 
     def put(self, rows: Tensor, other: Cache) -> None:
         """Overwrite the first places of these rows by those of another cache."""
+        self.reserve(other.width)
         for mine, theirs in zip(self.layers, other.layers, strict=True):
             for to, source in zip(mine, theirs, strict=True):
                 to[rows, :, : source.shape[2]] = source
@@ -86,22 +104,20 @@ def forward(
     positions: Tensor,
     cache: Cache,
     write: Callable[[Tensor, Tensor], None],
-    seen: int,
-    mask: Tensor | None,
+    mask: Tensor,
 ) -> Tensor:
     """The residual stream above these tokens, `(rows, tokens, width)`.
 
     tokens, positions : `(rows, tokens)`; positions may be `(1, tokens)`.
     write : puts new keys or values, `(rows, groups, tokens, size)`, into those of the cache.
-    seen : how many places of the cache are looked at.
-    mask : added to the scores, `(rows or 1, 1, 1 or tokens, seen)`; None where everything seen is visible.
+    mask : `(rows or 1, 1, 1 or tokens, width)`, added to the scores: 0 where a place is visible, else -inf.
     """
     rows, count = tokens.shape
     heads, groups, size = network.heads, network.groups, network.size
     together = heads // groups  # query heads that share their keys and values
     x = network.embed(tokens, positions)
     rotation = None if network.rotation is None else network.rotation(positions)
-    if mask is not None and together > 1:
+    if together > 1 and count > 1:
         mask = mask.expand(-1, -1, count, -1).repeat(1, 1, together, 1)
     for block, (keys, values) in zip(network.blocks, cache.layers, strict=True):
         parts = block.projection(x).view(rows, count, heads + 2 * groups, size).transpose(1, 2)
@@ -111,10 +127,8 @@ def forward(
         write(keys, key)
         write(values, value)
         query = (query * block.scale).reshape(rows, groups, together * count, size)
-        scores = query @ keys[:, :, :seen].transpose(-1, -2)
-        if mask is not None:
-            scores = scores + mask
-        mixed = (scores.softmax(-1) @ values[:, :, :seen]).view(rows, heads, count, size)
+        scores = query @ keys.transpose(-1, -2) + mask
+        mixed = (scores.softmax(-1) @ values).view(rows, heads, count, size)
         x = x + block.output(mixed.transpose(1, 2).reshape(rows, count, heads * size))
         x = x + block.mlp(x)
     return x

@@ -77,7 +77,8 @@ def write_even(network: Network, job: Job, documents: Sequence[int]) -> list[Tok
     for step in range(job.new_tokens):
         place = length - 1 + step
         position = torch.full((1, 1), place, device=network.device)
-        states = forward(network, text[:, place, None], position, cache, _at(place), place + 1, None)
+        mask = _hidden(network, torch.arange(cache.reserve(place + 1), device=network.device) > place)
+        states = forward(network, text[:, place, None], position, cache, _at(place), mask[None, None, None])
         logits = network.head(states[:, 0]).float()
         if job.shape is not None:
             logits = job.shape(text[:, : place + 1], logits)  # type: ignore[arg-type]  # it means any integers
@@ -139,10 +140,9 @@ class _Uneven:
         network, job, place = self.network, self.job, self.place
         every = torch.arange(len(place), device=network.device)
         seen = int(place.max()) + 1
-        mask = torch.zeros(len(place), seen, dtype=network.dtype, device=network.device)
-        mask = mask.masked_fill_(self.places[:seen] > place[:, None], -torch.inf)[:, None, None]
+        mask = _hidden(network, self.places[: self.cache.reserve(seen)] > place[:, None])[:, None, None]
         unread = self.text[every, place][:, None]
-        states = forward(network, unread, place[:, None], self.cache, _at_each(every, place), seen, mask)
+        states = forward(network, unread, place[:, None], self.cache, _at_each(every, place), mask)
         logits = network.head(states[:, 0]).float()
         if job.shape is not None:
             logits = job.shape(self.text[:, :seen], logits)  # type: ignore[arg-type]
@@ -197,15 +197,15 @@ def write_beams(network: Network, job: Job, documents: Sequence[int], beams: int
     for step in range(job.new_tokens):
         position = torch.full((1, 1), length - 1 + step, device=device)
         if step == 0:
-            states = forward(network, prompts[:, -1:], position, cache, _at(length - 1), length, None)
+            mask = _hidden(network, torch.arange(cache.reserve(length), device=device) >= length)[None, None, None]
+            states = forward(network, prompts[:, -1:], position, cache, _at(length - 1), mask)
             logits = network.head(states).float().expand(-1, beams, -1)
         else:
             first = length + beams * (step - 1)
             visible[:, own, first + own] = True
-            mask = torch.zeros(rows, beams, first + beams, dtype=network.dtype, device=device)
-            mask = mask.masked_fill_(~visible[:, :, : first + beams], -torch.inf)[:, None]
+            mask = _hidden(network, ~visible[:, :, : cache.reserve(first + beams)])[:, None]
             unread, position = text[:, :, length + step - 1], position.expand(1, beams)
-            states = forward(network, unread, position, cache, _at(first), first + beams, mask)
+            states = forward(network, unread, position, cache, _at(first), mask)
             logits = network.head(states).float()
         logs = logits.log_softmax(-1)
         if job.shape is not None:
@@ -272,9 +272,14 @@ def _read(network: Network, prompts: Tensor, cache: Cache) -> None:
     """Fill the first places of a cache; the last token of a prompt is left to the first step."""
     count = prompts.shape[1]
     if count:
-        places = torch.arange(count, device=network.device)[None]
-        mask = torch.full((count, count), -torch.inf, dtype=network.dtype, device=network.device).triu(1)[None, None]
-        forward(network, prompts, places, cache, _at(0), count, mask)
+        places = torch.arange(count, device=network.device)
+        mask = _hidden(network, torch.arange(cache.reserve(count), device=network.device) > places[:, None])
+        forward(network, prompts, places[None], cache, _at(0), mask[None, None])
+
+
+def _hidden(network: Network, hidden: Tensor) -> Tensor:
+    """What is added to the scores: -inf where a place is hidden."""
+    return torch.zeros(hidden.shape, dtype=network.dtype, device=network.device).masked_fill_(hidden, -torch.inf)
 
 
 def _at(first: int) -> Write:
