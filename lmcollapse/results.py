@@ -37,14 +37,23 @@ def table(runs: Sequence[Path]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(columns[-3:], np.float64))
 
 
-def sequences(runs: Sequence[Path]) -> pd.DataFrame:
-    """Every sequence that a finished generation wrote, one a row, with its perplexity under generation 0's model.
+def judges(runs: Sequence[Path]) -> list[str]:
+    """The models that judge what all of these runs wrote; the first one is generation 0's of each."""
+    manifests = [read_manifest(run) for run in runs]
+    named = [manifest["config"].get("scoring", {}).get("judges", []) for manifest in manifests if manifest]
+    return ["generation_0", *(named[0] if named and all(names == named[0] for names in named) else [])]
+
+
+def sequences(runs: Sequence[Path], judge: int = 0) -> pd.DataFrame:
+    """Every sequence that a finished generation wrote, one a row, with its perplexity under a judge.
 
     Columns: `run`, `condition`, `seed` and `generation` as in `table`, and `perplexity` (infinite where it overflows).
     Raises UserError as `table` does.
+
+    judge : its place in `judges`; 0 for generation 0's model.
     """
     parts = [
-        pd.DataFrame({**run, "generation": generation, "perplexity": _sequence_perplexities(path, generation)})
+        pd.DataFrame({**run, "generation": generation, "perplexity": _sequence_perplexities(path, generation, judge)})
         for path, run in _described(runs)
         for generation in range(len(_readings(path)))
     ]
@@ -103,8 +112,8 @@ def _with_intervals(readings: Mapping[str, float | None]) -> Iterator[dict[str, 
             yield {"measure": name, "value": value, "low": low, "high": high}
 
 
-def _sequence_perplexities(run: Path, generation: int) -> Floats:
-    file = run / folder_of(generation) / "scores" / judged_file(0)
+def _sequence_perplexities(run: Path, generation: int, judge: int) -> Floats:
+    file = run / folder_of(generation) / "scores" / judged_file(judge)
     try:
         scores = read_scores(file)
     except (OSError, KeyError, ValueError) as error:  # Arrow's errors are among them

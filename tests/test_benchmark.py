@@ -20,6 +20,7 @@ sys.path.insert(0, str(ROOT / "scripts"))
 racing = importlib.import_module("benchmarks.racing")
 made_up = importlib.import_module("benchmarks.text")
 measure = importlib.import_module("benchmarks.measure")
+sample = importlib.import_module("benchmarks.sample")
 
 
 def benchmark(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -53,6 +54,17 @@ def test_rows_are_printed_and_written(tmp_path: Path) -> None:
 def test_what_cannot_be_used_is_refused_before_anything_is_timed(arguments: list[str], message: str) -> None:
     done = benchmark(*arguments)
     assert done.returncode == 2 and message in done.stderr and not done.stdout
+
+
+@pytest.mark.parametrize("beams", [None, 2])
+def test_writing_is_timed_beside_generate(beams: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sample, "BATCHES", (2,))
+    shape = sample.Shape(layers=1, width=16, heads=2, vocabulary=40, prompt=2, new=3, beams=beams, documents=2)
+    rows = {row.side: row for row in sample.case_of("tiny", shape, ("float32",))(racing.Settings(rounds=1))}
+    assert {"ours-float32", "transformers-float32", "matrix rate alone, float32"} <= set(rows)
+    ours = rows["ours-float32"]
+    assert ours.ratio == 1 and ours.unit == "tokens/s"
+    assert all(row.value > 0 and row.ratio == ours.value / row.value for row in rows.values())
 
 
 def test_sides_take_turns_and_missing_ones_are_skipped(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,10 +12,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lmcollapse.figures.style import DOUBLE, SINGLE, generation_axis, log_axis, plain, styled
-from lmcollapse.results import sequences
+from lmcollapse.metrics.sequence_perplexity import flat_name
+from lmcollapse.results import judges, sequences
 from lmcollapse.types import Floats
 
-LABEL = "sequence perplexity under generation 0's model\n(lines: 1 % to 99 % quantile, marked at the median)"
+LABEL = "sequence perplexity under {judge}\n(lines: 1 % to 99 % quantile, marked at the median)"
 QUANTILES = (0.01, 0.5, 0.99)
 BINS = 40
 EDGE = 0.002
@@ -28,16 +29,21 @@ PALE = 0.92
 
 @styled
 def sequence_perplexity(runs: Sequence[Path]) -> dict[str, Figure]:
-    """Histograms of the generated sequences' perplexity under generation 0's model, one a generation, a panel a run.
+    """Histograms of the generated sequences' perplexity under each judge, one a generation, a panel a run.
 
     In Shumailov et al. 2024, Nature 631, figure 1, the mass moves left from generation to generation, to what
     generation 0 finds likely, and the right tail grows longer. There is no figure where no sequence was scored.
     """
-    table = sequences(runs)
-    return {} if table.empty else {"sequence_perplexity": _draw(table)}
+    drawn = {}
+    for number, judge in enumerate(judges(runs)):
+        table = sequences(runs, number)
+        if not table.empty:
+            stem = "sequence_perplexity" + (f"_{flat_name(judge)}" if number else "")
+            drawn[stem] = _draw(table, plain(Path(judge).name, DOUBLE, 1) if number else "generation 0's model")
+    return drawn
 
 
-def _draw(table: pd.DataFrame) -> Figure:
+def _draw(table: pd.DataFrame, judge: str) -> Figure:
     names = list(table["run"].unique())
     columns = min(3, len(names))
     rows = -(-len(names) // columns)
@@ -53,7 +59,7 @@ def _draw(table: pd.DataFrame) -> Figure:
             axes.set_title(plain(name, 0.8 * DOUBLE / columns, lines=3))
     for axes in grid.flat[len(names) :]:
         axes.remove()
-    figure.supxlabel(LABEL, fontsize=8)
+    figure.supxlabel(LABEL.format(judge=judge), fontsize=8)
     figure.supylabel("generation", fontsize=8)
     return figure
 
