@@ -100,6 +100,8 @@ class Run:
         record = read_record(folder)
         if record is None or record["ingredients"] != json.loads(json.dumps(ingredients)) or damaged(folder, record):
             record = self._write(name, folder, ingredients, write, bench)
+        if bench:
+            files.remove(_bench_of(folder))  # here, too, where a kill came between the end of the step and this
         return Artefact(folder, content_digest(record["files"]), record["facts"], read)
 
     def _write(
@@ -129,7 +131,6 @@ class Run:
         files.remove(folder)
         partial.rename(folder)
         files.flush(folder.parent)
-        files.remove(_bench_of(folder))
         return record
 
     def manifest(self) -> dict[str, Any] | None:
@@ -160,7 +161,7 @@ def _bench_of(folder: Path) -> Path:
 def _bench(folder: Path, ingredients: Facts) -> Path:
     """The bench of a step, emptied where what is on it was made from something else."""
     bench = _bench_of(folder)
-    made_from = bench / RECORD
+    made_from = bench / "made_from.json"
     try:
         fits = json.loads(made_from.read_text(encoding="utf-8")) == json.loads(json.dumps(ingredients))
     except (OSError, ValueError):
