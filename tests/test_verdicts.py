@@ -515,7 +515,7 @@ def test_both_tables_are_legible_at_80_columns() -> None:
     found = pd.concat([tidy(measures, run=name) for name in ("a", "[b] of a very long name " * 4)])
     for shown, expected in [
         (verdicts_table(judge(found)), ["catastrophic", "undecidable", "250 [246, 254]", "[b] of"]),
-        (summaries_table(summarise(found)), ["survival_17_64_exce", "5,000.0", "warns", "[b] of"]),
+        (summaries_table(summarise(found)), ["survival_17_64_excess", "5,000", "warns", "[b] of"]),
     ]:
         text = printed(shown)
         assert max(map(len, text.splitlines())) <= 80 and "…" not in text.replace(" … ", " ")
