@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -18,6 +19,7 @@ from rich.console import Console
 from tyro.conf import Positional, arg
 
 import lmcollapse
+from lmcollapse import processes
 from lmcollapse.types import UserError
 
 
@@ -33,7 +35,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     except UserError as error:
         sys.exit(_fail(str(error)))
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on from the last finished step", file=sys.stderr)
+        if processes.is_first():
+            print("interrupted; the same command goes on from the last finished step", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output (`| head`) has gone; there is nobody left to tell
@@ -51,6 +54,8 @@ def _dispatch(given: Sequence[str]) -> None:
 
 
 def _fail(message: str) -> int:
+    if not processes.is_first():
+        time.sleep(30)  # as a rule the first process has met with the same, says so and ends all of them
     print("lmcollapse: " + " ".join(message.split()), file=sys.stderr)
     return 2
 
@@ -76,6 +81,9 @@ def run(
 
     experiment = load(config, overrides)
     out = out or Path("runs") / config.stem
+    if not processes.is_first():
+        run(experiment, out)
+        return
     with Terminal() as progress:
         run(experiment, out, progress)
     print(f"run: {out}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from lmcollapse import processes
 from lmcollapse.config import Config, difference
 from lmcollapse.manifest import begin, changed_since
 from lmcollapse.readings import flat
@@ -57,9 +58,10 @@ def run(config: Config, out: Path, progress: Progress | None = None) -> Path:
 
 def settle(here: Run, config: Config, substrate: Substrate) -> Substrate:
     """The substrate with every choice that is left to the machine made: once, and obeyed whenever the run goes on."""
-    manifest = here.manifest()
+    manifest = processes.agree(here.manifest())
     if manifest is None:
-        return substrate.decide()
+        decided = processes.agree(substrate.decide().model_dump(mode="json"))
+        return type(substrate).model_validate(decided)
     if different := difference(manifest["config"], config.model_dump(mode="json")):
         raise UserError(
             f"{here.path} holds a run of another configuration ({'; '.join(different)}); give another directory with "

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import lmcollapse
+from lmcollapse import processes
 from lmcollapse.config import Config
 from lmcollapse.store import FORMAT, Run
 from lmcollapse.types import Substrate
@@ -83,6 +84,7 @@ def hardware() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "cpu": model or platform.processor() or "unknown",
         "cores": os.cpu_count(),
+        "processes": processes.count(),
     }
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():

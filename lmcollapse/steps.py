@@ -169,7 +169,8 @@ class Steps:
         inputs: dict[str, Artefact[Any]] = {"base": base, "train": train, "human": rows}
         inputs |= {"previous": previous} if previous else {}
         inputs |= {folder_of(g): corpus for g, corpus in enumerate(corpora)}
-        return self._make(f"{folder_of(generation)}/model", write, self.substrate.load, inputs, seed, start)
+        name = f"{folder_of(generation)}/model"
+        return self._make(name, write, self.substrate.load, inputs, seed, start, shared=True)
 
     def sample(
         self, generation: int, model: Artefact[Any], rows: Artefact[Rows], corpora: Sequence[Artefact[Corpus]]
@@ -188,7 +189,7 @@ class Steps:
         inputs |= {"previous": corpora[-1]} if corpora else {}
         name = f"{folder_of(generation)}/corpus"
         read = lambda folder: read_corpus(folder / "corpus.parquet")  # noqa: E731
-        return self._make(name, write, read, inputs, seed, bench=True)
+        return self._make(name, write, read, inputs, seed, bench=True, shared=True)
 
     def score(
         self, generation: int, models: Sequence[Artefact[Any]], rows: Artefact[Rows], corpus: Artefact[Corpus]
@@ -286,10 +287,11 @@ class Steps:
         start: str | None = None,
         *,
         bench: bool = False,
+        shared: bool = False,
     ) -> Artefact[Any]:
         """A step that depends on the substrate's options."""
         options = {"substrate": self.config.substrate, "start": start} | self.substrate.model_dump(mode="json")
-        return self.run.make(name, write, read, inputs=inputs, options=options, seed=seed, bench=bench)
+        return self.run.make(name, write, read, inputs=inputs, options=options, seed=seed, bench=bench, shared=shared)
 
 
 def judged_file(judge: int) -> str:

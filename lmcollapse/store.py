@@ -14,14 +14,15 @@ import json
 import os
 import shutil
 import socket
+import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from lmcollapse import files
+from lmcollapse import files, processes
 from lmcollapse.types import Progress, UserError
 
 FORMAT = 1
@@ -63,7 +64,7 @@ class _Noting:
 
 
 class Run:
-    """An open run directory, held by this process alone. Made by `open_run`."""
+    """An open run directory, held by the processes of this run alone. Made by `open_run`."""
 
     def __init__(self, path: Path, progress: Progress) -> None:
         self.path = path
@@ -79,6 +80,7 @@ class Run:
         options: Any = None,
         seed: int | None = None,
         bench: bool = False,
+        shared: bool = False,
     ) -> Artefact[T]:
         """The artefact `name`, from disk if what it was made from has not changed, else made now.
 
@@ -88,6 +90,7 @@ class Run:
         inputs, options, seed : all that the result depends on.
         bench : for long steps: `write(folder, progress, bench)` has a folder for finished parts besides, which a later
             start finds again as it was left, as long as inputs, options and seed are the same.
+        shared : all processes of the run call `write`, and what the first one writes counts; else only that one does.
         """
         ingredients = {
             "format": FORMAT,
@@ -97,24 +100,43 @@ class Run:
             "seed": seed,
         }
         folder = self.path / name
-        record = read_record(folder)
-        if record is None or record["ingredients"] != json.loads(json.dumps(ingredients)) or damaged(folder, record):
-            record = self._write(name, folder, ingredients, write, bench)
-        if bench:
+        record = self._finished(folder, ingredients) if processes.is_first() else None
+        record = processes.agree(record) or self._made(folder, ingredients, write, bench, shared)
+        if bench and processes.is_first():
             files.remove(_bench_of(folder))  # here, too, where a kill came between the end of the step and this
         return Artefact(folder, content_digest(record["files"]), record["facts"], read)
 
+    def _finished(self, folder: Path, ingredients: Facts) -> Facts | None:
+        """The record of a step that is there, whole, and made from this."""
+        record = read_record(folder)
+        fits = record is not None and record["ingredients"] == json.loads(json.dumps(ingredients))
+        return record if record is not None and fits and not damaged(folder, record) else None
+
+    def _made(
+        self, folder: Path, ingredients: Facts, write: Callable[..., Facts | None], bench: bool, shared: bool
+    ) -> Facts:
+        """The record of a step that is made now."""
+        benches = [_bench(folder, ingredients) if processes.is_first() else _bench_of(folder)] if bench else []
+        if shared:
+            processes.agree(None)  # the bench is there
+        if processes.is_first():
+            return processes.agree(self._write(folder, ingredients, write, benches))
+        if shared:
+            with tempfile.TemporaryDirectory(prefix="lmcollapse-") as nobody_reads:
+                write(Path(nobody_reads), self.progress, *benches)
+        record: Facts = processes.agree({})
+        return record
+
     def _write(
-        self, name: str, folder: Path, ingredients: Facts, write: Callable[..., Facts | None], bench: bool
-    ) -> dict[str, Any]:
+        self, folder: Path, ingredients: Facts, write: Callable[..., Facts | None], benches: Sequence[Path]
+    ) -> Facts:
         partial = folder.with_name(f".{folder.name}{files.PARTIAL}")
         files.remove(partial)
         partial.mkdir(parents=True)
         noting = _Noting(self.progress)
         started = time.monotonic()
         try:
-            places = [partial, noting, _bench(folder, ingredients)] if bench else [partial, noting]
-            facts = write(*places)
+            facts = write(partial, noting, *benches)
         except BaseException:
             files.remove(partial)
             raise
@@ -139,6 +161,8 @@ class Run:
 
     def write_manifest(self, manifest: Facts) -> None:
         """Write the manifest, atomically."""
+        if not processes.is_first():
+            return
         files.write_json(self.path / MANIFEST, manifest)
 
     def write_metrics(self, rows: list[dict[str, Any]], *, complete: bool) -> None:
@@ -147,6 +171,8 @@ class Run:
         While a resumed run goes over generations that are finished already, the longer table that is there stays until
         these rows are `complete`.
         """
+        if not processes.is_first():
+            return
         file = self.path / METRICS
         content = "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows).encode()
         there = file.read_bytes() if file.is_file() else b""
@@ -177,8 +203,13 @@ def _bench(folder: Path, ingredients: Facts) -> Path:
 def open_run(path: Path, progress: Progress) -> Iterator[Run]:
     """Create or reopen a run directory and hold it against other processes until the block ends.
 
-    Raises UserError where the path holds something that is no run directory, cannot be written, or is in use.
+    Of several processes the first holds it for all. Raises UserError where the path holds something that is no run
+    directory, cannot be written, or is in use.
     """
+    if not processes.is_first():
+        processes.agree(None)  # it is open
+        yield Run(path, progress)
+        return
     if path.exists() and not path.is_dir():
         raise UserError(f"{path} is a file; give a directory to write the run into")
     if path.is_dir() and any(path.iterdir()) and not (path / LOCK).exists() and not (path / MANIFEST).exists():
@@ -202,6 +233,7 @@ def open_run(path: Path, progress: Progress) -> Iterator[Run]:
         lock.flush()
         for left_by_a_killed_process in path.glob(f".*{files.PARTIAL}"):
             files.remove(left_by_a_killed_process)
+        processes.agree(None)
         try:
             yield Run(path, progress)
         except UserError:

@@ -18,7 +18,7 @@ import lmcollapse
 LAYERS = [
     {"types"},
     {"options"},
-    {"cache", "catalog", "files"},
+    {"cache", "catalog", "files", "processes"},
     {"parquet", "progress", "smollm2"},
     {"corpora", "metrics", "policies", "substrates"},
     {"config", "store"},
@@ -33,7 +33,7 @@ LAYERS = [
 """Modules and component folders; each imports only from the lines before its own, and from its own folder."""
 
 HOMES = {
-    "torch": ("substrates.causal_lm", "smollm2"),
+    "torch": ("processes", "substrates.causal_lm", "smollm2"),
     "transformers": ("substrates.causal_lm", "smollm2"),
     "tokenizers": ("substrates.causal_lm",),
     "accelerate": ("substrates.causal_lm",),

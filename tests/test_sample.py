@@ -12,12 +12,14 @@ import torch
 from scipy.stats import chisquare
 from transformers import GenerationConfig, LogitsProcessorList, PreTrainedModel
 
-from lmcollapse.substrates.causal_lm import decoding, sample
+from lmcollapse.substrates.causal_lm import decoding, devices, sample
 from lmcollapse.substrates.causal_lm.decoding import ancestral, continue_prompts
+from lmcollapse.substrates.causal_lm.devices import shrinking
 from lmcollapse.substrates.causal_lm.models import LanguageModel, load_pretrained
 from lmcollapse.substrates.causal_lm.network import network_of
 from lmcollapse.substrates.causal_lm.options import ComputeOptions, ModelOptions, SamplingOptions, TrainOptions
-from lmcollapse.substrates.causal_lm.writing import Job, write
+from lmcollapse.substrates.causal_lm.stepping import Job
+from lmcollapse.substrates.causal_lm.writing import write
 from lmcollapse.types import HUMAN, Corpus, Silent, UserError
 from tests.tiny import SHAPES, Shape, tiny, tiny_module
 
@@ -75,6 +77,43 @@ def path(request: pytest.FixtureRequest) -> Any:
 def written(path: Any, module: PreTrainedModel, options: SamplingOptions, eos: int = 2, **more: Any) -> list[list[int]]:
     draws = sample.uniforms(3, range(6), 20) if options.decoder == "ancestral" else None
     return [row.tolist() for row in path(module, prompts(), options, eos, draws, **more)]
+
+
+def by_generate(module: PreTrainedModel, starts: torch.Tensor, beams: int, penalty: float) -> torch.Tensor:
+    """What transformers itself writes: `(prompts, 20)`."""
+    module.generation_config = GenerationConfig()  # type: ignore[no-untyped-call]
+    found: torch.Tensor = module.generate(  # type: ignore[operator]
+        starts,
+        attention_mask=torch.ones_like(starts),
+        max_new_tokens=20,
+        num_beams=beams,
+        do_sample=False,
+        eos_token_id=None,
+        pad_token_id=0,
+        repetition_penalty=penalty,
+    )
+    return found[:, starts.shape[1] :]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("penalty", [1.0, 1.3])
+@pytest.mark.parametrize("beams", [1, 5])
+def test_in_float32_only_near_ties_are_decided_otherwise(shape: Shape, penalty: float, beams: int) -> None:
+    module = tiny_module(shape)
+    starts = prompts(60)
+    decoder = {"decoder": "beam", "beams": beams} if beams > 1 else {"decoder": "greedy"}
+    options = settled(**decoder, repetition_penalty=penalty)
+    ours = torch.from_numpy(np.array(by_the_network(module, starts, options, 2))).long()
+    theirs = by_generate(module, starts, beams, penalty)
+    other = (ours != theirs).any(1)
+    assert other.sum() <= 1, f"{int(other.sum())} of 60 texts differ"
+    for start, mine, its in zip(starts[other], ours[other], theirs[other], strict=True):
+        # both are as likely as can be told in float32
+        with torch.no_grad():
+            logits = module.double()(torch.stack([torch.cat([start, mine]), torch.cat([start, its])])).logits
+        first = int((mine != its).nonzero()[0])
+        one, two = logits[0, 6 + first, [int(mine[first]), int(its[first])]]
+        assert beams > 1 or penalty > 1 or abs(one - two) < 1e-5
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -221,8 +260,8 @@ def test_a_stream_is_a_function_of_seed_document_and_position() -> None:
     all_of_them = sample.uniforms(5, range(8), 30)
     assert (sample.uniforms(5, [6, 2], 30) == all_of_them[[6, 2]]).all()
     assert (sample.uniforms(5, range(8), 10) == all_of_them[:, :10]).all()
-    many = np.concatenate([sample.uniforms(seed, range(300), 4) for seed in (0, 1, 2**63 - 1)])
-    assert len(np.unique(many)) == many.size
+    many = np.concatenate([sample.uniforms(seed, range(20_000), 2) for seed in (0, 1, 2**63 - 1)])
+    assert many.size - len(np.unique(many)) == 0, "duplicates"
 
 
 @pytest.fixture(scope="module")
@@ -269,6 +308,27 @@ def test_a_corpus_does_not_depend_on_the_batch_size(
         assert other.values.tolist() == made[0].values.tolist()
         assert other.lengths.tolist() == made[0].lengths.tolist()
         assert other.prompt.tolist() == made[0].prompt.tolist()
+
+
+@pytest.mark.parametrize("until_eos", [False, True])
+def test_a_corpus_does_not_depend_on_its_shards(
+    model: LanguageModel, monkeypatch: pytest.MonkeyPatch, until_eos: bool
+) -> None:
+    whole = corpus(model, HUMAN_ROWS, until_eos=until_eos, tokens=1500)
+    shards: list[Path] = []
+    write_shard = sample._write_shard
+
+    def spy(file: Path, documents: Any) -> None:
+        shards.append(file)
+        write_shard(file, documents)
+
+    monkeypatch.setattr(sample, "_write_shard", spy)
+    for size, at_least in ((100, 10), (600, 3)):
+        monkeypatch.setattr(sample, "SHARD", size)
+        shards.clear()
+        made = corpus(model, HUMAN_ROWS, until_eos=until_eos, tokens=1500)
+        assert len(shards) >= at_least
+        assert made.values.tolist() == whole.values.tolist() and made.lengths.tolist() == whole.lengths.tolist()
 
 
 def test_documents_end_at_eos_and_only_where_asked(model: LanguageModel) -> None:
@@ -338,6 +398,57 @@ def test_memory_that_runs_out_halves_the_batch_and_loses_no_document(
     made = sample.sample(model, HUMAN_ROWS, HUMAN_ROWS, 4, 99, options, True, COMPUTE, Listening(), tmp_path)
     assert made.values.tolist() == whole.values.tolist()
     assert set(lines) == {f"sample: out of memory, going on with batches of {n}" for n in (8, 4)}
+
+
+def test_memory_that_runs_out_on_a_cpu_halves_the_batch_too() -> None:
+    def work(size: int) -> int:
+        return size if size < 3 else torch.empty(size << 50).numel()
+
+    assert shrinking(work, 16, Silent(), "sample") == (2, 2)
+    with pytest.raises(UserError, match="not even a batch of one"):
+        shrinking(lambda size: torch.empty(size << 50), 4, Silent(), "sample")
+    with pytest.raises(RuntimeError, match="shapes"):
+        shrinking(lambda size: torch.ones(2, 3) @ torch.ones(2, 3), 4, Silent(), "sample")
+
+
+def test_the_batch_follows_from_the_memory(model: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu, options = torch.device("cpu"), settled(new_tokens=512)
+
+    def size(precision: str = "float32", **changes: Any) -> int:
+        return sample.batch_size(model.module.config, options.model_copy(update=changes), precision, cpu)
+
+    sizes = []
+    for available in (1, 2**24, 2**26, 2**28, 2**40):
+        monkeypatch.setattr(devices, "_available", lambda available=available: available)
+        sizes.append(size())
+    assert sizes[0] == 1 and sizes[-1] == 512 and sizes == sorted(set(sizes))
+    monkeypatch.setattr(devices, "_available", lambda: 2**26)
+    assert size("bfloat16") > size() > size(beams=5)
+
+
+def test_the_limit_of_a_container_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    limit, used = tmp_path / "memory.max", tmp_path / "memory.current"
+    monkeypatch.setattr(devices, "CGROUPS", ((limit, used),))
+    free = devices._available()
+    assert free > 2**20
+    limit.write_text("max\n")
+    used.write_text("300000\n")
+    assert devices._available() > 2**20
+    limit.write_text("800000\n")
+    assert devices._available() == 500_000
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_half_precision_writes_nearly_the_same(precision: str) -> None:
+    module = tiny_module("gpt2")
+    job = Job(lambda n: prompts(6)[list(n)], 8, None, None, decoding.chooser(settled(decoder="greedy")), None)
+    texts = []
+    for name in (precision, "float32"):
+        network = network_of(module, getattr(torch, name))
+        assert network is not None and network.dtype == getattr(torch, name)
+        with torch.inference_mode():
+            texts.append(np.array([row for _, row in write(network, job, range(6), 6, None)]))
+    assert (texts[0] == texts[1]).mean() > 0.6
 
 
 def test_a_killed_step_goes_on_from_its_shards(

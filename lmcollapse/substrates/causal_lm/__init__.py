@@ -66,7 +66,9 @@ class CausalLM(Options):
         compute = devices.decided(self.compute)
         device, config = devices.device_of(compute), self._config()
         window = self.scoring.window or self.train.positions
-        writing = self.sampling.batch_size or sample.batch_size(config, self._sampling, device)
+        writing = self.sampling.batch_size or sample.batch_size(
+            config, self._sampling, self.sampling.precision or compute.precision, device
+        )
         scoring = self.scoring.batch_size or score.batch_size(config, window, device)
         return self.model_copy(
             update={

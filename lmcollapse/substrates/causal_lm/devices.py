@@ -5,16 +5,28 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import TypeVar
 
+import psutil
 import torch
 
+from lmcollapse import processes
 from lmcollapse.substrates.causal_lm.options import ComputeOptions
 from lmcollapse.types import Progress, UserError
 
 T = TypeVar("T")
 
 GiB = 2**30
+
+CGROUPS = tuple(
+    (Path("/sys/fs/cgroup", limit), Path("/sys/fs/cgroup", used))
+    for limit, used in (
+        ("memory.max", "memory.current"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+    )
+)
+"""Where Linux says how much memory a container may take, and takes: of control groups of version 2 and 1."""
 
 
 def device_of(compute: ComputeOptions) -> torch.device:
@@ -62,14 +74,9 @@ def enter(compute: ComputeOptions) -> torch.device:
     return device_of(compute)
 
 
-def uses_bfloat16(compute: ComputeOptions) -> bool:
-    """Whether matrix products are in bfloat16."""
-    return decided(compute).precision == "bfloat16"
-
-
-def autocast(compute: ComputeOptions, device: torch.device) -> AbstractContextManager[None]:
-    """Matrix products in the precision of the options. Not for scoring, which is the measurement."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=uses_bfloat16(compute))
+def autocast(precision: str, device: torch.device) -> AbstractContextManager[None]:
+    """Matrix products in this precision. Not for scoring, which is the measurement."""
+    return torch.autocast(device.type, getattr(torch, precision), enabled=precision != "float32")
 
 
 @contextmanager
@@ -88,15 +95,34 @@ def deterministic(device: torch.device) -> Iterator[None]:
 
 
 def memory(device: torch.device) -> int:
-    """Bytes that one batch may take: half of what a GPU has free, a modest part of a laptop's memory otherwise."""
-    return torch.cuda.mem_get_info(device)[0] // 2 if device.type == "cuda" else GiB
+    """Bytes that one batch may take: half of what a GPU has free, a quarter of what a CPU's programs may still take."""
+    return torch.cuda.mem_get_info(device)[0] // 2 if device.type == "cuda" else _available() // 4 // processes.here()
 
 
-def batch_that_fits(bytes_each: int, device: torch.device) -> int:
-    """A power of two of things that take so many bytes each; beyond 256 (1,024 on a GPU) nothing is gained."""
-    most = 1024 if device.type == "cuda" else 256
-    fitting = max(1, memory(device) // bytes_each)
-    return int(min(most, 1 << (fitting.bit_length() - 1)))
+def little_memory(device: torch.device) -> int:
+    """The same, but a GiB at most without a GPU.
+
+    For what gains little by more: the last bits of a score may depend on the size of a batch, and should not depend on
+    what else a machine is doing.
+    """
+    return memory(device) if device.type == "cuda" else min(GiB, memory(device))
+
+
+def _available() -> int:
+    """Bytes that are free or easily freed, on the machine and under the limit of this process's control group."""
+    free = [int(psutil.virtual_memory().available)]
+    for limit, used in CGROUPS:
+        try:
+            free.append(int(limit.read_text(encoding="ascii")) - int(used.read_text(encoding="ascii")))
+        except (OSError, ValueError):  # there is no such limit, or it is "max"
+            continue
+    return max(0, min(free))
+
+
+def batch_that_fits(bytes_each: int, room: int, most: int) -> int:
+    """A power of two of things that take so many bytes each: as many as there is room for, `most` at most."""
+    fitting = max(1, min(most, room // bytes_each))
+    return int(1 << (fitting.bit_length() - 1))
 
 
 def shrinking(work: Callable[[int], T], size: int, progress: Progress, what: str) -> tuple[T, int]:
@@ -107,9 +133,16 @@ def shrinking(work: Callable[[int], T], size: int, progress: Progress, what: str
     while True:
         try:
             return work(size), size
-        except torch.OutOfMemoryError:
+        except RuntimeError as error:
+            if not _is_out_of_memory(error):
+                raise
             if size == 1:
                 raise UserError(f"{what}: not even a batch of one fits into memory; take a smaller model") from None
         torch.cuda.empty_cache()
         size //= 2
         progress.say(f"{what}: out of memory, going on with batches of {size}")
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    # torch has a class of its own for accelerators alone
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator: can't allocate memory" in str(error)

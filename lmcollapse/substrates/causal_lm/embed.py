@@ -18,7 +18,7 @@ from transformers import (
     PreTrainedModel,
 )
 
-from lmcollapse.substrates.causal_lm.devices import batch_that_fits, enter, shrinking
+from lmcollapse.substrates.causal_lm.devices import batch_that_fits, enter, little_memory, shrinking
 from lmcollapse.substrates.causal_lm.models import check_weights, context, explained, source_of
 from lmcollapse.substrates.causal_lm.options import ComputeOptions, ModelOptions
 from lmcollapse.types import Floats, Silent, UserError
@@ -45,7 +45,8 @@ def transformers(texts: Sequence[str], name: str, *, tokens: int = 256) -> Float
     order = sorted(range(len(ids)), key=lambda i: -len(ids[i]))  # of like lengths in a batch, the longest first
     width = module.config.get_text_config().hidden_size
     vectors = np.empty((len(ids), width), np.float32)
-    size = batch_that_fits(tokens * width * 4 * 30, device)  # about 30 numbers of a layer's work for each state
+    each = tokens * width * 4 * 30  # about 30 numbers of a layer's work for each state
+    size = batch_that_fits(each, little_memory(device), 1024 if device.type == "cuda" else 256)
 
     def batch(start: int, size: int) -> Floats:
         return _states(module, [ids[i] for i in order[start : start + size]], is_encoder, device)

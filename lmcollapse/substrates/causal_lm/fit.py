@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from itertools import islice
 
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel, get_scheduler
 
+from lmcollapse import processes
 from lmcollapse.substrates.causal_lm.blocks import IGNORED, Blocks
 from lmcollapse.substrates.causal_lm.devices import autocast, decided, deterministic, enter, shrinking
 from lmcollapse.substrates.causal_lm.options import ComputeOptions, TrainOptions
@@ -62,8 +62,9 @@ def fit(
         _attention(module, blocks.inputs.shape[1], compute, device),
     ):
         for step, batch in enumerate(batches, 1):
-            inputs, labels = (torch.from_numpy(ids[batch]).to(device) for ids in (blocks.inputs, blocks.labels))
-            gradients = partial(_gradients, accelerator, model, inputs, labels, compute)
+            inputs, labels = (torch.from_numpy(ids).to(device) for ids in _share(blocks, batch))
+            predicted = int(trained[batch].sum())
+            gradients = partial(_gradients, accelerator, model, inputs, labels, predicted, compute)
             loss, piece = shrinking(gradients, piece, progress, "fit")
             if not math.isfinite(loss):
                 raise Diverged(f"the fit diverged: its loss is {loss} at step {step}; lower train.learning_rate")
@@ -72,8 +73,8 @@ def fit(
             stepper.step()
             scheduler.step()
 
-            tokens += int(trained[batch].sum())
-            advance(int(trained[batch].sum()), loss=loss)
+            tokens += predicted
+            advance(predicted, loss=loss)
             if step % every == 0 or step == len(batches):
                 figures = {"loss": loss, "learning_rate": rate, "gradient_norm": float(norm)}
                 history.append({"step": step, "tokens": tokens} | figures)
@@ -82,10 +83,11 @@ def fit(
 
 
 def _accelerator(device: torch.device) -> Accelerator:
+    processes.join()
     # Its own mixed precision is a setting of the whole process, in which two fits of one process could not differ.
     accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision="no", device_placement=False)
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
-    assert accelerator.num_processes == processes, f"{accelerator.num_processes} processes in place of {processes}"
+    together = processes.count()
+    assert accelerator.num_processes == together, f"{accelerator.num_processes} processes in place of {together}"
     return accelerator
 
 
@@ -103,23 +105,42 @@ def _attention(
         module.set_attn_implementation(usual)
 
 
+def _share(blocks: Blocks, batch: Ints) -> tuple[Ints, Ints]:
+    """The inputs and labels of a batch that fall to this process; without any it predicts nothing."""
+    mine = batch[processes.number() :: processes.count()]
+    if len(mine):
+        return blocks.inputs[mine], blocks.labels[mine]
+    return blocks.inputs[batch[:1]], np.full_like(blocks.labels[batch[:1]], IGNORED)
+
+
 def _gradients(
-    accelerator: Accelerator, model: nn.Module, inputs: Tensor, labels: Tensor, compute: ComputeOptions, size: int
+    accelerator: Accelerator,
+    model: nn.Module,
+    inputs: Tensor,
+    labels: Tensor,
+    predicted: int,
+    compute: ComputeOptions,
+    size: int,
 ) -> float:
     """Leave the gradients of a batch in the model, added up over pieces of `size` blocks, and return the batch's loss.
+
+    predicted : tokens that the whole batch predicts, whichever process has them.
 
     Logits become float32 before the loss: in bfloat16 the sum over a vocabulary loses the rare words.
     """
     model.zero_grad()
-    trained = (labels != IGNORED).sum()
-    total = 0.0
-    for piece, targets in zip(torch.split(inputs, size), torch.split(labels, size), strict=True):
-        with autocast(compute, inputs.device):
-            logits = model(piece, use_cache=False).logits
-        loss = cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction="sum") / trained
-        accelerator.backward(loss)
-        total += loss.item()
-    return total
+    together = accelerator.num_processes
+    total = torch.zeros((), device=inputs.device)
+    pieces = list(zip(torch.split(inputs, size), torch.split(labels, size), strict=True))
+    for number, (piece, targets) in enumerate(pieces, 1):
+        # gradients are averaged over processes, once
+        with accelerator.no_sync(model) if number < len(pieces) else nullcontext():
+            with autocast(decided(compute).precision, inputs.device):
+                logits = model(piece, use_cache=False).logits
+            loss = cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction="sum") / predicted
+            accelerator.backward(loss * together)
+        total += loss.detach()
+    return float(accelerator.reduce(total, "sum"))
 
 
 def _steps(blocks: int, train: TrainOptions) -> int:

@@ -76,14 +76,15 @@ class Cache:
         assert places <= self.places, (places, self.places)
         if places > self.width:
             self.width = min(self.places, -(-places // GROWTH) * GROWTH)
-            self.layers = [(self._grown(keys), self._grown(values)) for keys, values in self.layers]
+            for number, (keys, values) in enumerate(self.layers):  # one by one: there is no room for all of them twice
+                self.layers[number] = (self._grown(keys), self._grown(values))
         return self.width
 
     def _grown(self, old: Tensor) -> Tensor:
         rows, groups, there, size = old.shape
-        # zeros: what is masked must still be finite
-        new = torch.zeros((rows, groups, self.width, size), dtype=old.dtype, device=old.device)
+        new = torch.empty((rows, groups, self.width, size), dtype=old.dtype, device=old.device)
         new[:, :, :there] = old
+        new[:, :, there:] = 0  # what is masked must still be finite
         return new
 
     def keep(self, rows: Tensor) -> None:
@@ -103,7 +104,7 @@ def forward(
     tokens: Tensor,
     positions: Tensor,
     cache: Cache,
-    write: Callable[[Tensor, Tensor], None],
+    write: Callable[[Tensor, Tensor], object],
     mask: Tensor,
 ) -> Tensor:
     """The residual stream above these tokens, `(rows, tokens, width)`.

@@ -107,6 +107,8 @@ class SamplingOptions(Options):
     """Size of the corpus (null: as many tokens as the human training part has)."""
     batch_size: int | None = Field(default=None, gt=0)
     """Documents written at once (null: decided from the memory)."""
+    precision: Literal["float32", "bfloat16", "float16"] | None = None
+    """Of matrix products and of the keys and values that are kept (null: compute.precision)."""
 
     def settled(self, train: TrainOptions) -> SamplingOptions:
         """The options with what follows from other options filled in."""

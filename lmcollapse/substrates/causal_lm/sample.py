@@ -16,10 +16,11 @@ import torch
 from torch import Tensor
 from transformers import PretrainedConfig
 
+from lmcollapse import processes
 from lmcollapse.files import write_atomically
 from lmcollapse.substrates.causal_lm.blocks import to_texts
 from lmcollapse.substrates.causal_lm.decoding import Tokens, chooser, continue_prompts, shaped
-from lmcollapse.substrates.causal_lm.devices import autocast, batch_that_fits, enter, shrinking, uses_bfloat16
+from lmcollapse.substrates.causal_lm.devices import autocast, batch_that_fits, decided, enter, memory, shrinking
 from lmcollapse.substrates.causal_lm.models import (
     LanguageModel,
     boundaries,
@@ -30,7 +31,8 @@ from lmcollapse.substrates.causal_lm.models import (
 )
 from lmcollapse.substrates.causal_lm.network import Network, network_of
 from lmcollapse.substrates.causal_lm.options import ComputeOptions, ModelOptions, SamplingOptions, TrainOptions
-from lmcollapse.substrates.causal_lm.writing import Job, write
+from lmcollapse.substrates.causal_lm.stepping import Job
+from lmcollapse.substrates.causal_lm.writing import write
 from lmcollapse.types import Corpus, Floats, Ints, Progress, Silent, UserError
 
 SHARD = 1 << 20
@@ -119,19 +121,26 @@ def next_shard(documents: int, written: int, wanted: int, options: SamplingOptio
 
 
 def _shard(bench: Path, first: int, size: int, writer: Writer, advance: Callable[[int], None]) -> list[Tokens]:
-    """Documents `first` and after, from the bench where they are there already."""
-    file = bench / f"documents_{first:09d}.parquet"
-    found = _read_shard(file)
+    """Documents `first` and after, from the bench where they are there already; processes share them."""
+    file, together = bench / f"documents_{first:09d}.parquet", processes.count()
+    found = processes.agree(_read_shard(file) if processes.is_first() else None)
     if found is not None:
         advance(sum(map(len, found)))
         return found
-    documents = writer.write(range(first, first + size), advance)
+    mine = range(first + processes.number(), first + size, together)
+    parts = processes.gathered(writer.write(mine, lambda tokens: advance(together * tokens)))
+    documents = [parts[document % together][document // together] for document in range(size)]
+    if processes.is_first():
+        _write_shard(file, documents)
+    return documents
+
+
+def _write_shard(file: Path, documents: Sequence[Tokens]) -> None:
     offsets = np.concatenate([[0], np.cumsum([len(document) for document in documents])]).astype(np.int64)
     tokens = pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(np.concatenate(documents)))
     content = BytesIO()
     pq.write_table(pa.table({"tokens": tokens}), content, compression="zstd", write_page_checksum=True)
     write_atomically(file, content.getvalue())
-    return documents
 
 
 def _read_shard(file: Path) -> list[Tokens] | None:
@@ -160,18 +169,25 @@ class Writer:
     seed: int
     progress: Progress
 
+    @property
+    def _precision(self) -> str:
+        return self.options.precision or decided(self.compute).precision
+
     @cached_property
     def _network(self) -> Network | None:
         """The fast path, for the shapes that have one."""
         device = enter(self.compute)
         module = self.model.module.to(device).eval()  # type: ignore[arg-type]
-        return network_of(module, torch.bfloat16 if uses_bfloat16(self.compute) else module.dtype)
+        # float32 stands for the precision that the weights have
+        return network_of(module, module.dtype if self._precision == "float32" else getattr(torch, self._precision))
 
     def write(self, documents: Sequence[int] | range, advance: Callable[[int], None]) -> list[Tokens]:
         """These documents, in their order."""
+        if not documents:
+            return []
         device = enter(self.compute)
         done: dict[int, Tokens] = {}
-        size = self.options.batch_size or batch_size(self.model.module.config, self.options, device)
+        size = self.options.batch_size or batch_size(self.model.module.config, self.options, self._precision, device)
 
         def rest(rows: int) -> None:
             """Go on with what is not written yet, so many rows at a time; nothing that is finished is written again."""
@@ -214,7 +230,7 @@ class Writer:
         for first in range(0, len(documents), rows):
             some = documents[first : first + rows]
             draws = uniforms(self.seed, some, self.options.new_tokens) if self.options.decoder == "ancestral" else None
-            with autocast(self.compute, device):
+            with autocast(self._precision, device):
                 written = continue_prompts(module, self._prompts(some, device), self.options, eos, draws)
             advance(sum(map(len, written)))
             yield from zip(some, written, strict=True)
@@ -227,15 +243,17 @@ class Writer:
         return torch.from_numpy(uniforms(self.seed, documents, self.options.new_tokens)).to(device)
 
 
-def batch_size(config: PretrainedConfig, options: SamplingOptions, device: torch.device) -> int:
+def batch_size(config: PretrainedConfig, options: SamplingOptions, precision: str, device: torch.device) -> int:
     """Documents that fit into memory at once."""
     text = config.get_text_config()
-    positions = 1 + (options.prompt_tokens or 0) + (options.new_tokens or 0)
+    beams = options.beams or 1
+    places = 1 + (options.prompt_tokens or 0) + beams * (options.new_tokens or 0)  # beams share their prompt
     heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
     width = heads * text.hidden_size // text.num_attention_heads
-    cache = positions * text.num_hidden_layers * width * 2 * 4 * 2  # keys and values in float32; copied when it grows
-    logits = text.vocab_size * 40  # in float32 and as whole numbers, before and after the filters
-    return batch_that_fits((options.beams or 1) * (cache + logits), device)
+    cache = places * text.num_hidden_layers * width * 2 * (4 if precision == "float32" else 2)
+    work = 50 * text.vocab_size + 40 * text.hidden_size  # logits, as floats and as whole numbers; states of a layer
+    most = 4096 if device.type == "cuda" else 512  # beyond it nothing was gained
+    return batch_that_fits(cache + beams * work, memory(device), most)
 
 
 def sample_texts(

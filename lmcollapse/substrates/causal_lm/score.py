@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import GPT2LMHeadModel, LlamaForCausalLM, OPTForCausalLM, PretrainedConfig, PreTrainedModel
 
 from lmcollapse.substrates.causal_lm.blocks import IGNORED
-from lmcollapse.substrates.causal_lm.devices import batch_that_fits, enter, shrinking
+from lmcollapse.substrates.causal_lm.devices import batch_that_fits, enter, little_memory, shrinking
 from lmcollapse.substrates.causal_lm.models import (
     LanguageModel,
     boundaries,
@@ -160,4 +160,6 @@ def batch_size(config: PretrainedConfig, window: int, device: torch.device) -> i
     text = config.get_text_config()
     states = 12 * (getattr(text, "intermediate_size", None) or 4 * text.hidden_size)
     logits = 0 if type(config) in [kind.config_class for kind in PLAIN_HEADS] else 3 * text.vocab_size
-    return batch_that_fits(window * 4 * (states + logits), device)
+    return batch_that_fits(
+        window * 4 * (states + logits), little_memory(device), 1024 if device.type == "cuda" else 256
+    )

@@ -1,0 +1,79 @@
+"""One run by several processes, as `torchrun` starts them: which one this is, and how they agree.
+
+All of them go through the same steps. The first decides, writes and speaks; in a shared step all compute, in others
+they wait for it. The run directory must be one that all of them see.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+from datetime import timedelta
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+PATIENCE = timedelta(days=30)
+"""How long processes wait for the first one; torchrun ends them all where one of them dies."""
+
+
+def count() -> int:
+    """How many there are."""
+    return int(os.environ.get("WORLD_SIZE", 1)) if "MASTER_ADDR" in os.environ else 1
+
+
+def number() -> int:
+    """Which one this is, from 0 on."""
+    return int(os.environ.get("RANK", 0)) if count() > 1 else 0
+
+
+def here() -> int:
+    """How many there are on this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", 1)) if count() > 1 else 1
+
+
+def is_first() -> bool:
+    """Whether this is the one that decides, writes and speaks."""
+    return number() == 0
+
+
+def agree(value: T) -> T:
+    """What the first process gives here; every process must come to this point."""
+    if count() == 1:
+        return value
+    box = [value]
+    try:
+        _group().broadcast_object_list(box, src=0)
+    except RuntimeError:
+        if is_first():
+            raise
+        sys.exit(1)  # the first process has ended, and has said why
+    return box[0]
+
+
+def gathered(value: T) -> list[T]:
+    """What each process gives here, in their order."""
+    if count() == 1:
+        return [value]
+    found: list[T] = [value] * count()
+    _group().all_gather_object(found, value)
+    return found
+
+
+def join() -> None:
+    """Meet the other processes, each with a GPU of its own where there are some; nothing where there is one process."""
+    if count() > 1:
+        _group()
+
+
+def _group() -> Any:
+    import torch
+
+    if not torch.distributed.is_initialized():
+        gpus = torch.cuda.is_available()
+        if gpus:
+            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
+        torch.distributed.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo", timeout=PATIENCE)
+        atexit.register(torch.distributed.destroy_process_group)
+    return torch.distributed
