@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
@@ -22,7 +23,7 @@ from rich.table import Table
 from lmcollapse.manifest import hardware, versions
 
 SUBCOMMANDS = ("measure", "sample")
-RIVALS = ("nltk", "sacrebleu", "fast-bleu", "mauve-text", "transformers", "ctranslate2")
+RIVALS = ("nltk", "sacrebleu", "fast-bleu", "mauve-text", "torch", "transformers", "ctranslate2", "vllm")
 """Packages that are timed beside the project, or are skipped where they are missing."""
 
 Case = Callable[[Settings], Iterable[Row]]
@@ -30,6 +31,7 @@ Case = Callable[[Settings], Iterable[Row]]
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the chosen cases, print their rows as a table and write them as JSON where that is asked for."""
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as the command line has it
     modules = {name: importlib.import_module(f"benchmarks.{name}") for name in SUBCOMMANDS}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
@@ -76,14 +78,24 @@ def environment() -> list[str]:
 
 
 def table(rows: Iterable[Row]) -> Table:
-    """Rows as a person reads them."""
+    """Rows as a person reads them; columns that none of them fills are left out."""
+    rows = list(rows)
+    columns: dict[str, list[str]] = {
+        "case": [row.case for row in rows],
+        "side": [row.side for row in rows],
+        "precision": [row.precision or "" for row in rows],
+        "value": [figure(row.value) for row in rows],
+        "unit": [row.unit for row in rows],
+        "ratio": ["" if row.ratio is None else figure(row.ratio) for row in rows],
+        "of roofline": ["" if row.roofline is None else f"{row.roofline:.0%}" for row in rows],
+    }
+    columns = {heading: cells for heading, cells in columns.items() if any(cells)}
     shown = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("case", "side"):
-        shown.add_column(heading, no_wrap=True)
-    for heading in ("value", "unit", "ratio"):
-        shown.add_column(heading, justify="left" if heading == "unit" else "right")
-    for row in rows:
-        shown.add_row(row.case, row.side, figure(row.value), row.unit, "" if row.ratio is None else figure(row.ratio))
+    for heading in columns:
+        numeric = heading in ("value", "ratio", "of roofline")
+        shown.add_column(heading, justify="right" if numeric else "left", no_wrap=True)
+    for cells in zip(*columns.values(), strict=True):
+        shown.add_row(*cells)
     return shown
 
 

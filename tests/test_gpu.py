@@ -1,4 +1,4 @@
-"""What only a GPU can show: steps that are captured and replayed write what a CPU writes. Skipped where there is none."""
+"""What only a GPU can show: captured and replayed steps write what a CPU writes. Skipped where there is none."""
 
 from __future__ import annotations
 

@@ -29,6 +29,8 @@ class Row:
     """One line of a table.
 
     ratio : ours over this side; None where a row is a part of ours and there is nothing to compare it with.
+    precision : of its arithmetic, where a side could have another.
+    roofline : share of what the machine's measured rates would allow.
     """
 
     case: str
@@ -36,6 +38,8 @@ class Row:
     value: float
     unit: str
     ratio: float | None
+    precision: str | None = None
+    roofline: float | None = None
 
 
 @dataclass(frozen=True)

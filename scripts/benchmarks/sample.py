@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,10 @@ from lmcollapse.substrates.causal_lm.options import ComputeOptions, SamplingOpti
 from lmcollapse.substrates.causal_lm.sample import Writer
 from lmcollapse.types import Silent
 
-BATCHES = (32, 64, 128, 256, 512)
+BATCHES = {"cpu": (32, 64, 128, 256, 512), "cuda": (256, 512, 1024, 2048, 4096)}
 """Every side is timed at the best of these."""
+
+OURS = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 
 
 @dataclass(frozen=True)
@@ -67,14 +69,17 @@ Make = Callable[[int, int], Callable[[], object]]
 """`make(batch, documents)`: the work of a side."""
 
 
-def ours(shape: Shape, model: LanguageModel, precision: str, batch: int, documents: int) -> Callable[[], object]:
-    """The project's own sampler."""
+def ours(
+    shape: Shape, model: LanguageModel, precision: str, batch: int, documents: int, backend: str = "own"
+) -> Callable[[], object]:
+    """The project's sampler, its own or by another package."""
     options = SamplingOptions(
         decoder="beam" if shape.beams else "ancestral",
         beams=shape.beams,
         new_tokens=shape.new,
         until_eos=False,
         batch_size=batch,
+        backend=backend,  # type: ignore[arg-type]
     )
     compute = ComputeOptions(device=shape.device, precision=precision)  # type: ignore[arg-type]
     writer = Writer(model, shape.prompts(), options.settled(TrainOptions()), compute, 0, Silent())
@@ -136,79 +141,129 @@ def converted(shape: Shape, model: LanguageModel, folder: Path) -> Path:
     return folder / "converted"
 
 
-def best(case: str, name: str, make: Make, documents: int) -> int:
+def best(case: str, side: str, shape: Shape, make: Make, documents: int) -> int:
     """The batch at which a side is fastest, each tried on one batch."""
     took = {}
-    for batch in BATCHES:
+    for batch in BATCHES[shape.device]:
         if batch > documents:
             continue
-        work = make(batch, batch)
-        began = time.perf_counter()
-        work()
+        try:
+            work = make(batch, batch)
+            began = time.perf_counter()
+            work()
+        except torch.OutOfMemoryError:
+            break
         took[batch] = (time.perf_counter() - began) / batch
     found = min(took, key=lambda batch: took[batch])
-    say(f"  {case} · {name}: batches of {found}")
+    say(f"  {case} · {side}: batches of {found}")
     return found
 
 
-def roofline(shape: Shape, precision: torch.dtype) -> float:
-    """Tokens a second that the machine's matrix rate alone would allow, measured here."""
-    size = 2048
-    one, other = (torch.randn(size, size, dtype=precision, device=shape.device) for _ in range(2))
-    rates = []
-    for _ in range(10):
-        began = time.perf_counter()
-        one @ other
-        if shape.device == "cuda":
-            torch.cuda.synchronize()
-        rates.append(2 * size**3 / (time.perf_counter() - began))
-    work = 2 * (12 * shape.layers * shape.width**2 + shape.width * shape.vocabulary) * (shape.beams or 1)
-    return max(rates) / work
+@dataclass(frozen=True)
+class Machine:
+    """What the machine does at best, measured.
+
+    products : operations a second of large matrix products, by precision.
+    copies : bytes a second read and written by a large copy.
+    """
+
+    products: dict[str, float]
+    copies: float
+
+
+def rates(device: str) -> Machine:
+    """Measure a machine."""
+
+    def seconds(work: Callable[[], object]) -> float:
+        found = []
+        for _ in range(10):
+            began = time.perf_counter()
+            work()
+            if device == "cuda":
+                torch.cuda.synchronize()
+            found.append(time.perf_counter() - began)
+        return min(found)
+
+    size, products = (8192 if device == "cuda" else 2048), {}
+    for name, dtype in OURS.items():
+        one, other = (torch.randn(size, size, dtype=dtype, device=device) for _ in range(2))
+        products[name] = 2 * size**3 / seconds(partial(torch.matmul, one, other))
+    source = torch.zeros(2**28, dtype=torch.uint8, device=device)
+    return Machine(products, 2 * len(source) / seconds(partial(torch.empty_like(source).copy_, source)))
+
+
+def roofline(shape: Shape, machine: Machine, precision: str, batch: int) -> float:
+    """Tokens a second that the slower of products and memory would allow, were it all that has to be done.
+
+    Products: weights and attention, and of a prompt its share. Memory: weights once a step, keys and values of all
+    places so far, and logits written and read once.
+    """
+    beams, bytes_ = shape.beams or 1, OURS[precision].itemsize
+    weights = 12 * shape.layers * shape.width**2 + shape.width * shape.vocabulary
+    places = shape.prompt + shape.new / 2
+    operations = 2 * (beams * weights + 12 * shape.layers * shape.width**2 * shape.prompt / shape.new)
+    operations += 4 * beams * shape.layers * shape.width * places
+    moved = weights * bytes_ / batch + beams * 2 * shape.vocabulary * 4
+    # beams share the places of their prompt
+    moved += 2 * shape.layers * shape.width * bytes_ * (shape.prompt + beams * shape.new / 2)
+    return min(machine.products[precision] / operations, machine.copies / moved)
 
 
 def case_of(name: str, shape: Shape, precisions: tuple[str, ...]) -> Callable[[Settings], Iterator[Row]]:
-    """A case: all sides in turn, and what the matrix rate alone would allow."""
+    """A case: all sides in turn; the first precision is the one that others are compared with."""
 
     def run(settings: Settings) -> Iterator[Row]:
         if shape.device == "cuda" and not torch.cuda.is_available():
             say(f"  {name}: skipped (no GPU)")
             return
-        documents = max(BATCHES[0], round(shape.documents * settings.size))
+        documents = max(BATCHES[shape.device][0], round(shape.documents * settings.size))
         model = shape.model()
         with tempfile.TemporaryDirectory(prefix="lmcollapse-benchmark-") as scratch:
-            makers: dict[str, Make] = {}
+            makers: dict[str, tuple[str, Make]] = {}
             for precision in precisions:
-                makers[f"ours-{precision}"] = partial(ours, shape, model, precision)
-                makers[f"transformers-{precision}"] = partial(transformers, shape, model, precision)
+                suffix = "" if precision == precisions[0] else f"-{precision}"
+                makers[f"ours{suffix}"] = precision, partial(ours, shape, model, precision)
+            for precision in precisions[::-1]:
+                suffix = "" if precision == precisions[-1] else f"-{precision}"
+                makers[f"transformers{suffix}"] = precision, partial(transformers, shape, model, precision)
             try:
                 folder = converted(shape, model, Path(scratch))
                 for precision in ("float32", "int8"):
-                    makers[f"ctranslate2-{precision}"] = partial(ctranslate2, shape, folder, precision)
+                    makers[f"ctranslate2-{precision}"] = precision, partial(ctranslate2, shape, folder, precision)
             except ImportError as error:
                 say(f"  {name} · ctranslate2: skipped ({error})")
-            sides = []
-            for side, make in makers.items():
-                slow = 0.25 if side.startswith("transformers") and not settings.full else 1.0
-                some = max(BATCHES[0], round(documents * slow))
-                sides.append(Side(side, make(best(name, side, make, some), some), share=some / documents))
-            rows = list(race(name, sides, settings.rounds, documents * shape.new, "tokens/s"))
-        yield from rows
+            if shape.device == "cuda" and importlib.util.find_spec("vllm"):
+                makers["vllm"] = precisions[0], partial(ours, shape, model, precisions[0], backend="vllm")
+            else:
+                say(f"  {name} · vllm: skipped (not installed, or no GPU)")
+            machine = rates(shape.device)
+            batches = {side: best(name, side, shape, make, documents) for side, (_, make) in makers.items()}
+            sides = [Side(side, make(batches[side], documents)) for side, (_, make) in makers.items()]
+            for row in race(name, sides, settings.rounds, documents * shape.new, "tokens/s"):
+                precision, share = makers[row.side][0], None
+                if precision in OURS:
+                    share = row.value / roofline(shape, machine, precision, batches[row.side])
+                yield replace(row, precision=precision, roofline=share)
         for precision in precisions:
-            limit = roofline(shape, getattr(torch, precision))
-            value = next(row.value for row in rows if row.side == f"ours-{precision}")
-            yield Row(name, f"matrix rate alone, {precision}", limit, "tokens/s", value / limit)
+            limit = roofline(shape, machine, precision, max(batches.values()))
+            yield Row(name, "roofline", limit, "tokens/s", None, precision)
 
     return run
 
 
 SMALL = partial(Shape, layers=4, width=128, heads=4, vocabulary=4096)
 GPT2 = partial(Shape, layers=12, width=768, heads=12, vocabulary=50257)
-BOTH = ("bfloat16", "float32")
 
 CASES = {
-    "cpu-small-ancestral": case_of("cpu-small-ancestral", SMALL(prompt=1, new=127, beams=None, documents=512), BOTH),
-    "cpu-small-beam": case_of("cpu-small-beam", SMALL(prompt=64, new=64, beams=5, documents=128), BOTH),
-    "cpu-124m-ancestral": case_of("cpu-124m-ancestral", GPT2(prompt=1, new=63, beams=None, documents=64), BOTH),
+    "cpu-small-ancestral": case_of(
+        "cpu-small-ancestral", SMALL(prompt=1, new=127, beams=None, documents=512), ("bfloat16", "float32")
+    ),
+    "cpu-small-beam": case_of(
+        "cpu-small-beam", SMALL(prompt=64, new=64, beams=5, documents=128), ("bfloat16", "float32")
+    ),
+    "cpu-124m-ancestral": case_of(
+        "cpu-124m-ancestral", GPT2(prompt=1, new=63, beams=None, documents=64), ("float32", "bfloat16")
+    ),
     "gpu-124m-ancestral": case_of(
         "gpu-124m-ancestral",
         GPT2(prompt=64, new=64, beams=None, documents=4096, device="cuda"),
