@@ -11,11 +11,11 @@ from typing import Any
 
 from lmcollapse import processes
 from lmcollapse.config import Config, difference
-from lmcollapse.manifest import begin, changed_since
+from lmcollapse.manifest import begin, changed_since, note_divergence
 from lmcollapse.readings import flat
 from lmcollapse.steps import AllScores, Steps
 from lmcollapse.store import Artefact, Run, open_run
-from lmcollapse.types import Corpus, Progress, Selection, Silent, Substrate, UserError
+from lmcollapse.types import Corpus, Diverged, Progress, Selection, Silent, Substrate, UserError
 
 
 def run(config: Config, out: Path, progress: Progress | None = None) -> Path:
@@ -45,7 +45,11 @@ def run(config: Config, out: Path, progress: Progress | None = None) -> Path:
         for generation in range(config.generations):
             here.progress.started(generation, config.generations)
             trains.append(steps.mix(generation, rows, corpora))
-            models.append(steps.fit(generation, base, trains[-1], rows, corpora, models))
+            try:
+                models.append(steps.fit(generation, base, trains[-1], rows, corpora, models))
+            except Diverged as error:
+                note_divergence(here, generation, error)
+                raise
             corpora.append(steps.sample(generation, models[-1], rows, corpora))
             scores.append(steps.score(generation, models, rows, corpora[-1]))
             readings = steps.measure(generation, human, rows, trains, corpora, scores)

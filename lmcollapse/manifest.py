@@ -16,7 +16,7 @@ import lmcollapse
 from lmcollapse import processes
 from lmcollapse.config import Config
 from lmcollapse.store import FORMAT, Run
-from lmcollapse.types import Substrate
+from lmcollapse.types import Diverged, Substrate
 
 PACKAGES = (
     *("torch", "transformers", "tokenizers", "safetensors", "accelerate", "datasets", "evaluate"),
@@ -39,10 +39,19 @@ def begin(run: Run, config: Config, substrate: Substrate, human: Mapping[str, An
         "hardware": hardware(),
         "starts": [],
     }
+    manifest.pop("diverged", None)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     command = [Path(sys.argv[0]).name, *sys.argv[1:]]
     manifest["starts"].append({"time": now, "command": command, "versions": versions(), "hardware": hardware()})
     run.write_manifest(manifest)
+
+
+def note_divergence(run: Run, generation: int, error: Diverged) -> None:
+    """Record that a fit diverged: often that is the result."""
+    manifest = run.manifest()
+    assert manifest is not None
+    figures = {"loss": str(error.loss), "gradient_norm": str(error.gradient_norm)}  # not finite, so no JSON numbers
+    run.write_manifest(manifest | {"diverged": {"generation": generation, "step": error.step} | figures})
 
 
 def changed_since(manifest: Mapping[str, Any]) -> Iterator[str]:

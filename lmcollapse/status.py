@@ -23,7 +23,8 @@ MEASURES = ("perplexity", "distinct_2", "tail_coverage")
 class RunStatus:
     """One run: its name (its directory below the one asked about), policy, generations measured and wanted, measures.
 
-    state : "finished", "running" (and the step that is being made) or "stopped" (and the step that is next).
+    state : "finished", "diverged" (and where), "running" (and the step that is being made) or "stopped" (and the step
+        that is next).
     """
 
     name: str
@@ -59,6 +60,8 @@ def _status_of(path: Path, name: str) -> RunStatus:
         folder = path / folder_of(len(table))
         step = next((name for name in ARTEFACTS if not (folder / name / RECORD).is_file()), ARTEFACTS[-1])
         state = f"{'running' if running else 'stopped'}: generation {len(table)}, {step}"
+    if (diverged := manifest.get("diverged")) and not running:
+        state = f"diverged: generation {diverged['generation']}, step {diverged['step']} of the fit"
     last = table[-1] if table else {}
     return RunStatus(name, condition(config["policy"]), len(table), config["generations"], state, last)
 

@@ -50,6 +50,9 @@ ARTEFACTS = ("train", "model", "corpus", "scores", "measures")
 """The folders of a generation, in the order in which they are made."""
 
 
+LOGS = ("fit.jsonl",)
+"""Files that a substrate leaves and that say how long things took."""
+
 REFERENCE = "reference"
 """The folder of the measures of held-out human text."""
 
@@ -159,9 +162,10 @@ class Steps:
         previous = models[-1] if start == "previous" else None
         seed = self._seed(generation, "model")
 
-        def write(folder: Path, progress: Progress) -> Facts:
+        def write(folder: Path, progress: Progress, bench: Path) -> Facts:
             chosen = gather(train.read(), lambda g: rows.read()[0] if g == HUMAN else corpora[g].read())
-            model = self.substrate.fit(base.path, chosen, start, previous.path if previous else None, seed, progress)
+            before = previous.path if previous else None
+            model = self.substrate.fit(base.path, chosen, start, before, seed, progress, bench)
             self.substrate.save(model, folder)
             human = chosen.lengths[chosen.generation == HUMAN].sum()
             return _size(chosen) | {"human_fraction_of_tokens": float(human / chosen.lengths.sum())}
@@ -170,7 +174,7 @@ class Steps:
         inputs |= {"previous": previous} if previous else {}
         inputs |= {folder_of(g): corpus for g, corpus in enumerate(corpora)}
         name = f"{folder_of(generation)}/model"
-        return self._make(name, write, self.substrate.load, inputs, seed, start, shared=True)
+        return self._make(name, write, self.substrate.load, inputs, seed, start, bench=True, shared=True)
 
     def sample(
         self, generation: int, model: Artefact[Any], rows: Artefact[Rows], corpora: Sequence[Artefact[Corpus]]
@@ -291,7 +295,9 @@ class Steps:
     ) -> Artefact[Any]:
         """A step that depends on the substrate's options."""
         options = {"substrate": self.config.substrate, "start": start} | self.substrate.model_dump(mode="json")
-        return self.run.make(name, write, read, inputs=inputs, options=options, seed=seed, bench=bench, shared=shared)
+        return self.run.make(
+            name, write, read, inputs=inputs, options=options, seed=seed, bench=bench, shared=shared, logs=LOGS
+        )
 
 
 def judged_file(judge: int) -> str:

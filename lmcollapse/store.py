@@ -81,6 +81,7 @@ class Run:
         seed: int | None = None,
         bench: bool = False,
         shared: bool = False,
+        logs: Sequence[str] = (),
     ) -> Artefact[T]:
         """The artefact `name`, from disk if what it was made from has not changed, else made now.
 
@@ -90,6 +91,7 @@ class Run:
         inputs, options, seed : all that the result depends on.
         bench : for long steps: `write(folder, progress, bench)` has a folder for finished parts besides, which a later
             start finds again as it was left, as long as inputs, options and seed are the same.
+        logs : files that tell how long things took: they are kept, but are no part of what the artefact is.
         shared : all processes of the run call `write`, and what the first one writes counts; else only that one does.
         """
         ingredients = {
@@ -101,7 +103,7 @@ class Run:
         }
         folder = self.path / name
         record = self._finished(folder, ingredients) if processes.is_first() else None
-        record = processes.agree(record) or self._made(folder, ingredients, write, bench, shared)
+        record = processes.agree(record) or self._made(folder, ingredients, write, bench, shared, logs)
         if bench and processes.is_first():
             files.remove(_bench_of(folder))  # here, too, where a kill came between the end of the step and this
         return Artefact(folder, content_digest(record["files"]), record["facts"], read)
@@ -113,14 +115,20 @@ class Run:
         return record if record is not None and fits and not damaged(folder, record) else None
 
     def _made(
-        self, folder: Path, ingredients: Facts, write: Callable[..., Facts | None], bench: bool, shared: bool
+        self,
+        folder: Path,
+        ingredients: Facts,
+        write: Callable[..., Facts | None],
+        bench: bool,
+        shared: bool,
+        logs: Sequence[str],
     ) -> Facts:
         """The record of a step that is made now."""
         benches = [_bench(folder, ingredients) if processes.is_first() else _bench_of(folder)] if bench else []
         if shared:
             processes.agree(None)  # the bench is there
         if processes.is_first():
-            return processes.agree(self._write(folder, ingredients, write, benches))
+            return processes.agree(self._write(folder, ingredients, write, benches, logs))
         if shared:
             with tempfile.TemporaryDirectory(prefix="lmcollapse-") as nobody_reads:
                 write(Path(nobody_reads), self.progress, *benches)
@@ -128,7 +136,12 @@ class Run:
         return record
 
     def _write(
-        self, folder: Path, ingredients: Facts, write: Callable[..., Facts | None], benches: Sequence[Path]
+        self,
+        folder: Path,
+        ingredients: Facts,
+        write: Callable[..., Facts | None],
+        benches: Sequence[Path],
+        logs: Sequence[str],
     ) -> Facts:
         partial = folder.with_name(f".{folder.name}{files.PARTIAL}")
         files.remove(partial)
@@ -143,7 +156,8 @@ class Run:
         record = {
             "ingredients": ingredients,
             "facts": dict(facts or {}),
-            "files": {str(file.relative_to(partial)): files.sha256(file) for file in files.files_in(partial)},
+            "files": {name: files.sha256(partial / name) for name in _names(partial) if name not in logs},
+            "logs": [name for name in _names(partial) if name in logs],
             "notes": noting.notes,
             "seconds": round(time.monotonic() - started, 3),
         }
@@ -312,11 +326,15 @@ def read_record(folder: Path) -> dict[str, Any] | None:
 
 def damaged(folder: Path, record: Facts) -> list[str]:
     """Files of a finished step that are missing, changed, or not in its record."""
-    there = {str(file.relative_to(folder)) for file in files.files_in(folder)} - {RECORD}
+    there = set(_names(folder)) - {RECORD, *record.get("logs", ())}
     names = sorted(there ^ set(record["files"]))
     return names + [
         name for name, digest in record["files"].items() if name in there and files.sha256(folder / name) != digest
     ]
+
+
+def _names(folder: Path) -> list[str]:
+    return [str(file.relative_to(folder)) for file in files.files_in(folder)]
 
 
 def content_digest(hashes: Mapping[str, str]) -> str:

@@ -5,6 +5,7 @@ Imports numpy and the standard library only, so that every part can import it fo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -26,6 +27,19 @@ class UserError(ValueError):
 
     The command line prints it as one line and exits with status 2; a notebook sees an ordinary ValueError.
     """
+
+
+class Diverged(UserError):
+    """The loss of a fit, or its gradient, is no longer a finite number.
+
+    step : optimizer step, from 1 on.
+    loss, gradient_norm : what they were.
+    """
+
+    def __init__(self, step: int, loss: float, gradient_norm: float) -> None:
+        what = f"its loss is {loss}" if not math.isfinite(loss) else f"the norm of its gradient is {gradient_norm}"
+        super().__init__(f"the fit diverged: {what} at step {step}; lower train.learning_rate")
+        self.step, self.loss, self.gradient_norm = step, loss, gradient_norm
 
 
 @dataclass(frozen=True)
@@ -306,8 +320,21 @@ class Substrate(Protocol):
     def encode(self, base: Path, human: Human) -> tuple[Corpus, Corpus]:
         """The human training and held-out parts as rows."""
 
-    def fit(self, base: Path, train: Corpus, start: Start, previous: Path | None, seed: int, progress: Progress) -> Any:
-        """A model fitted to `train`, starting from the base, from the model in `previous`, or from nothing."""
+    def fit(
+        self,
+        base: Path,
+        train: Corpus,
+        start: Start,
+        previous: Path | None,
+        seed: int,
+        progress: Progress,
+        bench: Path,
+    ) -> Any:
+        """A model fitted to `train`, starting from the base, from the model in `previous`, or from nothing.
+
+        bench : a folder for the state of a long fit; a killed step that is made again finds it there. Raises Diverged
+            where the loss is not finite.
+        """
 
     def sample(
         self,

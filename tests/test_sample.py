@@ -16,8 +16,8 @@ from lmcollapse.substrates.causal_lm import decoding, devices, sample
 from lmcollapse.substrates.causal_lm.decoding import ancestral, continue_prompts
 from lmcollapse.substrates.causal_lm.devices import shrinking
 from lmcollapse.substrates.causal_lm.models import LanguageModel, load_pretrained
-from lmcollapse.substrates.causal_lm.network import network_of
 from lmcollapse.substrates.causal_lm.options import ComputeOptions, ModelOptions, SamplingOptions, TrainOptions
+from lmcollapse.substrates.causal_lm.shapes import network_of
 from lmcollapse.substrates.causal_lm.stepping import Job
 from lmcollapse.substrates.causal_lm.writing import write
 from lmcollapse.types import HUMAN, Corpus, Silent, UserError

@@ -51,7 +51,9 @@ class Urn(Options):
         held = [[index[w] for w in text.split()] for text in human.heldout.texts]
         return train, Corpus.of_tokens(held, -1, texts=human.heldout.texts, sources=human.heldout.sources)
 
-    def fit(self, base: Path, train: Corpus, start: Start, previous: Path | None, seed: int, progress: Progress) -> Any:
+    def fit(
+        self, base: Path, train: Corpus, start: Start, previous: Path | None, seed: int, progress: Progress, bench: Path
+    ) -> Any:
         words = json.loads((base / "words.json").read_text())
         with progress.stage("fit", total=len(train), unit="rows") as advance:
             counts = np.bincount(train.values, minlength=len(words)) + self.urn.smoothing

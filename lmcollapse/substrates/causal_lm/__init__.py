@@ -41,18 +41,20 @@ class CausalLM(Options):
 
     def check(self, start: Start) -> None:
         """Raise UserError for all that can be known to fail before any compute is spent."""
-        from lmcollapse.substrates.causal_lm.devices import device_of
+        from lmcollapse.substrates.causal_lm.devices import decided
+        from lmcollapse.substrates.causal_lm.lora import check_lora
         from lmcollapse.substrates.causal_lm.models import check_positions, check_weights, read_config, read_tokenizer
         from lmcollapse.substrates.causal_lm.score import window_size
 
         check_effects(self.model, self.train, self.sampling)
-        device_of(self.compute)
+        decided(self.compute)
         config = self._config()
         check_positions(config, self.train.positions, "train.block_size")
         check_positions(config, self._sampled_positions, "sampling.prompt_tokens and sampling.new_tokens together")
         check_prompts(self.train, self.sampling)
         window_size(config, self.scoring)
         check_judges(self.scoring)
+        check_lora(self.train)
         pretrained = [] if self.model.is_scratch else [self.model]
         for options in (*pretrained, *(ModelOptions(name=judge) for judge in self.judges)):
             read_config(options)
@@ -91,7 +93,14 @@ class CausalLM(Options):
         return encode(self._tokenizer(base), human, self.train)
 
     def fit(
-        self, base: Path, train: Corpus, start: Start, previous: Path | None, seed: int, progress: Progress
+        self,
+        base: Path,
+        train: Corpus,
+        start: Start,
+        previous: Path | None,
+        seed: int,
+        progress: Progress,
+        bench: Path | None = None,
     ) -> LanguageModel:
         """A model fitted to `train`, starting from the base, from the model in `previous`, or from random weights."""
         from lmcollapse.substrates.causal_lm.blocks import training_blocks
@@ -102,7 +111,7 @@ class CausalLM(Options):
         tokenizer = self._tokenizer(base)
         blocks = training_blocks(train, self.train, *boundaries(tokenizer), seed)
         module = starting_point(self.model, base, start, previous, seed)
-        history = fit(module, blocks, self.train, self.compute, seed, progress)
+        history = fit(module, blocks, self.train, self.compute, seed, progress, bench)
         setattr(module.config, TRAINED_POSITIONS, self.train.positions)
         return LanguageModel(module, tokenizer, history)
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -47,6 +49,8 @@ def decided(compute: ComputeOptions) -> ComputeOptions:
     """The options with nothing left to the machine."""
     device = device_of(compute)
     precision = compute.precision
+    if precision == "tf32" and device.type != "cuda":
+        raise UserError(f"compute.precision is tf32, which {device.type} does not have; give auto, float32 or bfloat16")
     if precision == "auto":
         precision = "bfloat16" if _has_bfloat16(device) else "float32"
     threads = compute.threads or torch.get_num_threads()
@@ -74,9 +78,39 @@ def enter(compute: ComputeOptions) -> torch.device:
     return device_of(compute)
 
 
+def dtype_of(precision: str) -> torch.dtype:
+    """Of matrix products; tf32 is a way to multiply float32."""
+    return torch.float32 if precision == "tf32" else getattr(torch, precision)
+
+
+@contextmanager
+def products_in(precision: str) -> Iterator[None]:
+    """Let float32 products be in TF32 where that is asked for. Scoring, which is the measurement, is never in here."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+@cache
+def matrix_rate(device: torch.device, precision: str) -> float:
+    """Operations a second of a large matrix product, measured."""
+    size = 8192 if device.type == "cuda" else 1024
+    one, other = (torch.ones(size, size, dtype=dtype_of(precision), device=device) for _ in range(2))
+    took = []
+    with torch.no_grad(), products_in(precision):
+        for _ in range(5):
+            began = time.perf_counter()
+            float((one @ other)[0, 0])  # waits for it
+            took.append(time.perf_counter() - began)
+    return float(2 * size**3 / min(took))
+
+
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[None]:
     """Matrix products in this precision. Not for scoring, which is the measurement."""
-    return torch.autocast(device.type, getattr(torch, precision), enabled=precision != "float32")
+    return torch.autocast(device.type, dtype_of(precision), enabled=dtype_of(precision) != torch.float32)
 
 
 @contextmanager

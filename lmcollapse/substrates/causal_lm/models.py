@@ -19,7 +19,10 @@ from transformers import (
     AutoModelForMaskedLM,
     AutoTokenizer,
     GPT2Config,
+    GPT2LMHeadModel,
     LlamaConfig,
+    LlamaForCausalLM,
+    OPTForCausalLM,
     PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -34,6 +37,9 @@ END_OF_TEXT = "<|endoftext|>"
 
 TRAINED_POSITIONS = "lmcollapse_trained_positions"
 """Key of `config.json`: the input positions that the model was trained on in the run that made it."""
+
+PLAIN_HEADS = (GPT2LMHeadModel, OPTForCausalLM, LlamaForCausalLM)
+"""Models whose logits are one product of the last hidden states; code from the hub under their names may add to it."""
 
 
 @dataclass

@@ -1,21 +1,19 @@
-"""A lean forward pass for writing: the shapes of GPT-2, OPT and Llama over a cache that is laid out once.
+"""A lean forward pass: for writing over a cache that is laid out once, and for fitting.
 
-A transformers module spends most of a small step on what is not arithmetic. Here its weights are read off once, in the
-precision of the products; queries, keys and values come from one product, and keys and values are written in place. The
-caller says at which positions tokens stand, where in the cache they go and what they may see, so that one pass serves
-prompts, single steps, rows of uneven lengths, and beams that share a prompt.
+A transformers module spends much of a small step on what is not arithmetic. Here queries, keys and values come from one
+product, and in writing weights are read off once, in the precision of the products, and keys and values are written in
+place. The caller says at which positions tokens stand, where in the cache they go and what they may see, so that one
+pass serves prompts, single steps, rows of uneven lengths, and beams that share a prompt.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
-from transformers import PreTrainedModel
 
 Map = Callable[[Tensor], Tensor]
 
@@ -42,6 +40,7 @@ class Network:
     """A causal language model as maps; see `network_of`.
 
     embed : `(tokens, positions)` to the residual stream.
+    norm : residual stream to the last hidden states.
     head : residual stream to logits.
     rotation : positions to (cosines, sines) for the queries and keys; None where positions are embedded.
     heads, groups, size : attention heads, heads of keys and values, width of a head.
@@ -50,6 +49,7 @@ class Network:
 
     embed: Callable[[Tensor, Tensor], Tensor]
     blocks: list[Block]
+    norm: Map
     head: Map
     rotation: Callable[[Tensor], tuple[Tensor, Tensor]] | None
     heads: int
@@ -141,159 +141,30 @@ def rotated(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
     return x * cosines + torch.cat([-second, first], -1) * sines
 
 
-def network_of(module: PreTrainedModel, dtype: torch.dtype) -> Network | None:
-    """The module's weights as a network with products in `dtype`; None for a shape that is not known here.
-
-    Norms and the residual stream stay in the precision of the module, as under autocast.
-    """
-    build = {"gpt2": _gpt2, "opt": _opt, "llama": _llama}.get(module.config.model_type)
-    return None if build is None else build(module, dtype)
+SHORT = 256
+"""Positions up to which plain attention is the faster one on a CPU."""
 
 
-def _gpt2(module: Any, dtype: torch.dtype) -> Network | None:
-    config, body = module.config, module.transformer
-    if config.scale_attn_by_inverse_layer_idx or config.add_cross_attention or not config.scale_attn_weights:
-        return None
-    size = config.n_embd // config.n_head
-    act = _activation(config.activation_function)
-
-    def blocks() -> Iterator[Block]:
-        for layer in body.h:
-            attention, mlp = layer.attn, layer.mlp
-            yield Block(
-                projection=_chain(_norm(layer.ln_1), _product(attention.c_attn, dtype)),
-                output=_product(attention.c_proj, dtype),
-                mlp=_chain(_norm(layer.ln_2), _product(mlp.c_fc, dtype), act, _product(mlp.c_proj, dtype)),
-                scale=size**-0.5,
-            )
-
-    words, places = body.wte.weight.detach(), body.wpe.weight.detach()
-    return Network(
-        embed=lambda tokens, positions: F.embedding(tokens, words) + F.embedding(positions, places),
-        blocks=list(blocks()),
-        head=_chain(_norm(body.ln_f), _product(module.lm_head, dtype)),
-        rotation=None,
-        heads=config.n_head,
-        groups=config.n_head,
-        size=size,
-        dtype=dtype,
-        device=words.device,
-    )
-
-
-def _opt(module: Any, dtype: torch.dtype) -> Network | None:
-    config, body = module.config, module.model.decoder
-    if not config.do_layer_norm_before or body.project_in is not None or body.final_layer_norm is None:
-        return None  # OPT-350m, which no other model is like
-    act = _activation(config.activation_function)
-    size = config.hidden_size // config.num_attention_heads
-
-    def blocks() -> Iterator[Block]:
-        for layer in body.layers:
-            attention = layer.self_attn
-            together = _product([attention.q_proj, attention.k_proj, attention.v_proj], dtype)
-            yield Block(
-                projection=_chain(_norm(layer.self_attn_layer_norm), together),
-                output=_product(attention.out_proj, dtype),
-                mlp=_chain(_norm(layer.final_layer_norm), _product(layer.fc1, dtype), act, _product(layer.fc2, dtype)),
-                scale=size**-0.5,
-            )
-
-    words, places = body.embed_tokens.weight.detach(), body.embed_positions.weight.detach()
-    offset = body.embed_positions.offset
-    return Network(
-        embed=lambda tokens, positions: F.embedding(tokens, words) + F.embedding(positions + offset, places),
-        blocks=list(blocks()),
-        head=_chain(_norm(body.final_layer_norm), _product(module.lm_head, dtype)),
-        rotation=None,
-        heads=config.num_attention_heads,
-        groups=config.num_attention_heads,
-        size=size,
-        dtype=dtype,
-        device=words.device,
-    )
-
-
-def _llama(module: Any, dtype: torch.dtype) -> Network | None:
-    config, body = module.config, module.model
-    if config.rope_parameters["rope_type"] != "default":
-        return None
-    act = _activation(config.hidden_act)
-    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-
-    def blocks() -> Iterator[Block]:
-        for layer in body.layers:
-            attention, mlp = layer.self_attn, layer.mlp
-            together = _product([attention.q_proj, attention.k_proj, attention.v_proj], dtype)
-            gated, down = _product([mlp.gate_proj, mlp.up_proj], dtype), _product(mlp.down_proj, dtype)
-            yield Block(
-                projection=_chain(_norm(layer.input_layernorm), together),
-                output=_product(attention.o_proj, dtype),
-                mlp=_chain(_norm(layer.post_attention_layernorm), gated, _gate(act), down),
-                scale=size**-0.5,
-            )
-
-    words, frequencies = body.embed_tokens.weight.detach(), body.rotary_emb.inv_freq
-
-    def rotation(positions: Tensor) -> tuple[Tensor, Tensor]:
-        angles = (positions[..., None].float() * frequencies.float()).repeat(1, 1, 2)[:, None]
-        return angles.cos().to(dtype), angles.sin().to(dtype)
-
-    return Network(
-        embed=lambda tokens, positions: F.embedding(tokens, words),
-        blocks=list(blocks()),
-        head=_chain(_norm(body.norm), _product(module.lm_head, dtype)),
-        rotation=rotation,
-        heads=config.num_attention_heads,
-        groups=config.num_key_value_heads,
-        size=size,
-        dtype=dtype,
-        device=words.device,
-    )
-
-
-def _chain(*maps: Map) -> Map:
-    def chained(x: Tensor) -> Tensor:
-        for step in maps:
-            x = step(x)
-        return x
-
-    return chained
-
-
-def _product(layers: Any, dtype: torch.dtype) -> Map:
-    """One linear layer, or several side by side, with its weights in `dtype`."""
-    layers = layers if isinstance(layers, list) else [layers]
-    # transformers' Conv1D, which GPT-2 is made of, has its weight the other way round than nn.Linear
-    weights = [layer.weight if isinstance(layer, nn.Linear) else layer.weight.t() for layer in layers]
-    weight = torch.cat([w.detach() for w in weights]).to(dtype).contiguous()
-    biases = [layer.bias for layer in layers if layer.bias is not None]
-    assert len(biases) in (0, len(layers)), "layers with and without a bias do not go side by side"
-    bias = torch.cat([b.detach() for b in biases]).to(dtype) if biases else None
-    return lambda x: F.linear(x.to(dtype), weight, bias)
-
-
-def _norm(layer: Any) -> Map:
-    if isinstance(layer, nn.LayerNorm):
-        return lambda x: F.layer_norm(x, layer.normalized_shape, layer.weight, layer.bias, layer.eps)
-    weight = layer.weight.detach()
-    # in float32 whatever the model is in, as transformers has it
-    return lambda x: weight * F.rms_norm(x.float(), (x.shape[-1],), None, layer.variance_epsilon).to(x.dtype)
-
-
-def _gate(act: Map) -> Map:
-    def gated(x: Tensor) -> Tensor:
-        gate, up = x.chunk(2, -1)
-        return act(gate) * up
-
-    return gated
-
-
-def _activation(name: str) -> Map:
-    known: dict[str, Map] = {
-        "gelu_new": lambda x: F.gelu(x, approximate="tanh"),
-        "gelu": F.gelu,
-        "relu": F.relu,
-        "silu": F.silu,
-    }
-    return known[name]
+def states(network: Network, tokens: Tensor) -> Tensor:
+    """The residual stream above whole texts, `(rows, positions, width)`, through which gradients flow."""
+    rows, count = tokens.shape
+    heads, groups, size = network.heads, network.groups, network.size
+    positions = torch.arange(count, device=tokens.device)[None]
+    x = network.embed(tokens, positions)
+    rotation = None if network.rotation is None else network.rotation(positions)
+    plain = tokens.device.type == "cpu" and count <= SHORT
+    mask = torch.full((count, count), -torch.inf, dtype=network.dtype, device=tokens.device).triu_(1)
+    for block in network.blocks:
+        parts = block.projection(x).view(rows, count, heads + 2 * groups, size).transpose(1, 2)
+        query, key, value = torch.split(parts, [heads, groups, groups], 1)
+        if rotation is not None:
+            query, key = rotated(query, *rotation), rotated(key, *rotation)
+        if heads > groups:
+            key, value = (each.repeat_interleave(heads // groups, 1) for each in (key, value))
+        if plain:
+            mixed = ((query * block.scale) @ key.transpose(-1, -2) + mask).softmax(-1) @ value
+        else:
+            mixed = F.scaled_dot_product_attention(query, key, value, is_causal=True, scale=block.scale)
+        x = x + block.output(mixed.transpose(1, 2).reshape(rows, count, heads * size))
+        x = x + block.mlp(x)
+    return x

@@ -71,6 +71,28 @@ class TrainOptions(Options):
     """AdamW's decoupled weight decay, of matrices alone: not of biases, norms and embeddings."""
     gradient_clip: float | None = Field(default=1.0, gt=0)
     """Largest norm of the gradient, null for no clipping."""
+    micro_batch_size: int | None = Field(default=None, gt=0)
+    """Blocks whose gradients are worked out at once and added up (null: the whole batch, halved where memory ends)."""
+    loss_tokens: int | None = Field(default=None, gt=0)
+    """Learn to predict the last so many tokens of each block only (null: all of them)."""
+    validation: float = Field(default=0, ge=0, lt=1)
+    """Share of the training blocks that is not trained on; the weights that predict it best are kept."""
+    validation_steps: int | None = Field(default=None, gt=0)
+    """Optimizer steps between two looks at the validation part (null: an epoch)."""
+    patience: int | None = Field(default=None, gt=0)
+    """Stop after so many looks without a better one (null: never)."""
+    checkpoint_steps: int | None = Field(default=None, gt=0)
+    """Keep the state of the fit every so many optimizer steps, for a start after a kill (null: by time alone)."""
+    checkpoint_minutes: float = Field(default=10, gt=0)
+    """Keep the state of the fit every so many minutes, too."""
+    gradient_checkpointing: bool = False
+    """Work out activations twice in place of keeping them: slower, for models that outgrow the memory."""
+    lora_rank: int | None = Field(default=None, gt=0)
+    """Fit low-rank updates of this rank in place of the weights (peft), and add them to the weights at the end."""
+    lora_alpha: int | None = Field(default=None, gt=0)
+    """Updates count alpha / rank times (null: twice the rank)."""
+    trackers: tuple[Literal["tensorboard", "trackio", "wandb", "mlflow"], ...] = ()
+    """Packages that follow the fit beside fit.jsonl, each installed by the user; tensorboard writes to `trackers/`."""
 
     @property
     def positions(self) -> int:
@@ -138,10 +160,14 @@ class ComputeOptions(Options):
 
     device: str = "auto"
     """auto (the first accelerator, else the CPU), cpu, cuda, cuda:1, mps."""
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Of the fit and of sampling; weights stay in float32 (auto: bfloat16 where the hardware has it)."""
+    precision: Literal["auto", "float32", "tf32", "bfloat16"] = "auto"
+    """Of the fit and of sampling; weights stay in float32 (auto: bfloat16 where the hardware has it; tf32: NVIDIA)."""
     threads: int | None = Field(default=None, gt=0)
     """CPU threads (null: torch's choice)."""
+    compile: Literal["auto", "on", "off"] = "auto"
+    """Compile the fit (auto: on a GPU, where a fit is long enough to win back the time)."""
+    sharding: Literal["none", "fsdp"] = "none"
+    """Under torchrun: every process has the whole model, or a part of it (fully sharded data parallel)."""
 
 
 def check_effects(model: ModelOptions, train: TrainOptions, sampling: SamplingOptions) -> None:
@@ -167,6 +193,14 @@ def _model_problems(model: ModelOptions) -> Iterator[str]:
 
 
 def _train_problems(train: TrainOptions) -> Iterator[str]:
+    if not train.validation:
+        for key in ("validation_steps", "patience"):
+            if getattr(train, key) is not None:
+                yield f"train.{key} has no effect without a validation part: give train.validation, a share such as 0.1"
+    if train.lora_alpha is not None and train.lora_rank is None:
+        yield "train.lora_alpha has no effect without train.lora_rank: give both, or neither"
+    if train.loss_tokens is not None and train.loss_tokens > train.block_size - (not train.bos):
+        yield f"train.loss_tokens is {train.loss_tokens}, and blocks have train.block_size {train.block_size} tokens"
     if train.unit == "document" and not train.bos:
         yield "train.bos: false has no effect with unit: document, where every document begins with it: leave it out"
 

@@ -20,7 +20,16 @@ from lmcollapse import processes
 from lmcollapse.files import write_atomically
 from lmcollapse.substrates.causal_lm.blocks import to_texts
 from lmcollapse.substrates.causal_lm.decoding import Tokens, chooser, continue_prompts, shaped
-from lmcollapse.substrates.causal_lm.devices import autocast, batch_that_fits, decided, enter, memory, shrinking
+from lmcollapse.substrates.causal_lm.devices import (
+    autocast,
+    batch_that_fits,
+    decided,
+    dtype_of,
+    enter,
+    memory,
+    products_in,
+    shrinking,
+)
 from lmcollapse.substrates.causal_lm.models import (
     LanguageModel,
     boundaries,
@@ -29,8 +38,9 @@ from lmcollapse.substrates.causal_lm.models import (
     load_pretrained,
     trained_positions,
 )
-from lmcollapse.substrates.causal_lm.network import Network, network_of
+from lmcollapse.substrates.causal_lm.network import Network
 from lmcollapse.substrates.causal_lm.options import ComputeOptions, ModelOptions, SamplingOptions, TrainOptions
+from lmcollapse.substrates.causal_lm.shapes import network_of
 from lmcollapse.substrates.causal_lm.stepping import Job
 from lmcollapse.substrates.causal_lm.writing import write
 from lmcollapse.types import Corpus, Floats, Ints, Progress, Silent, UserError
@@ -178,8 +188,9 @@ class Writer:
         """The fast path, for the shapes that have one."""
         device = enter(self.compute)
         module = self.model.module.to(device).eval()  # type: ignore[arg-type]
+        dtype = dtype_of(self._precision)
         # float32 stands for the precision that the weights have
-        return network_of(module, module.dtype if self._precision == "float32" else getattr(torch, self._precision))
+        return network_of(module, module.dtype if dtype == torch.float32 else dtype)
 
     def write(self, documents: Sequence[int] | range, advance: Callable[[int], None]) -> list[Tokens]:
         """These documents, in their order."""
@@ -192,7 +203,7 @@ class Writer:
         def rest(rows: int) -> None:
             """Go on with what is not written yet, so many rows at a time; nothing that is finished is written again."""
             left = [document for document in documents if document not in done]
-            with torch.inference_mode():
+            with torch.inference_mode(), products_in(self._precision):
                 for document, tokens in self._finished(left, rows, device, advance):
                     done[document] = tokens
 
@@ -250,7 +261,7 @@ def batch_size(config: PretrainedConfig, options: SamplingOptions, precision: st
     places = 1 + (options.prompt_tokens or 0) + beams * (options.new_tokens or 0)  # beams share their prompt
     heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
     width = heads * text.hidden_size // text.num_attention_heads
-    cache = places * text.num_hidden_layers * width * 2 * (4 if precision == "float32" else 2)
+    cache = places * text.num_hidden_layers * width * 2 * dtype_of(precision).itemsize
     work = 50 * text.vocab_size + 40 * text.hidden_size  # logits, as floats and as whole numbers; states of a layer
     most = 4096 if device.type == "cuda" else 512  # beyond it nothing was gained
     return batch_that_fits(cache + beams * work, memory(device), most)

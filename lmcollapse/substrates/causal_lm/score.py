@@ -10,11 +10,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from transformers import GPT2LMHeadModel, LlamaForCausalLM, OPTForCausalLM, PretrainedConfig, PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 
 from lmcollapse.substrates.causal_lm.blocks import IGNORED
 from lmcollapse.substrates.causal_lm.devices import batch_that_fits, enter, little_memory, shrinking
 from lmcollapse.substrates.causal_lm.models import (
+    PLAIN_HEADS,
     LanguageModel,
     boundaries,
     check_positions,
@@ -23,9 +24,6 @@ from lmcollapse.substrates.causal_lm.models import (
 )
 from lmcollapse.substrates.causal_lm.options import ComputeOptions, ScoringOptions
 from lmcollapse.types import Corpus, Progress, Scores, TokenScores
-
-PLAIN_HEADS = (GPT2LMHeadModel, OPTForCausalLM, LlamaForCausalLM)
-"""Models whose logits are one product of the last hidden states; code from the hub under their names may add to it."""
 
 HEAD_VALUES = 1 << 24
 """Logits that are made at once: 64 MiB."""
