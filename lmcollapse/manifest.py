@@ -20,7 +20,7 @@ from lmcollapse.types import Diverged, Substrate
 
 PACKAGES = (
     *("torch", "transformers", "tokenizers", "safetensors", "accelerate", "datasets", "evaluate"),
-    *("numpy", "scipy", "pandas", "pyarrow", "pydantic"),
+    *("numpy", "scipy", "pandas", "pyarrow", "pydantic", "ctranslate2", "vllm"),
 )
 
 

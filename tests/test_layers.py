@@ -95,7 +95,9 @@ def test_the_vocabulary_needs_numpy_only() -> None:
 
 def test_what_is_imported_is_declared() -> None:
     project = tomllib.loads((ROOT.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    declared = {normal(re.split(r"[<>=~! \[]", line)[0]) for line in project["dependencies"]}
+    extras = {name: lines for name, lines in project["optional-dependencies"].items() if name not in ("test", "dev")}
+    lines = [*project["dependencies"], *(line for some in extras.values() for line in some)]
+    declared = {normal(re.split(r"[<>=~! \[]", line)[0]) for line in lines}
     packages = {imported.partition(".")[0] for name in MODULES for imported in imports(name)}
     provided = packages_distributions()
     for package in packages - sys.stdlib_module_names - {"lmcollapse"}:

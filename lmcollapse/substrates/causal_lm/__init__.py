@@ -1,7 +1,8 @@
 """Causal language models of the transformers library as a substrate: fitted, sampled and scored by these options.
 
-models.py loads and builds them, blocks.py makes training blocks of rows, fit.py fits, decoding.py and sample.py write,
-score.py scores. torch and transformers are imported when a verb is used, so that reading a configuration stays quick.
+models.py loads and builds them, blocks.py makes training blocks of rows, fit.py fits, decoding.py and sample.py write
+(or another package, by backends.py), score.py scores. torch and transformers are imported when a verb is used, so that
+reading a configuration stays quick.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ class CausalLM(Options):
 
     def check(self, start: Start) -> None:
         """Raise UserError for all that can be known to fail before any compute is spent."""
+        from lmcollapse.substrates.causal_lm.backends import check_backend
         from lmcollapse.substrates.causal_lm.devices import decided
         from lmcollapse.substrates.causal_lm.lora import check_lora
         from lmcollapse.substrates.causal_lm.models import check_positions, check_weights, read_config, read_tokenizer
@@ -50,11 +52,12 @@ class CausalLM(Options):
         decided(self.compute)
         config = self._config()
         check_positions(config, self.train.positions, "train.block_size")
-        check_positions(config, self._sampled_positions, "sampling.prompt_tokens and sampling.new_tokens together")
+        check_positions(config, self._needed_positions, "sampling.prompt_tokens and sampling.new_tokens together")
         check_prompts(self.train, self.sampling)
         window_size(config, self.scoring)
         check_judges(self.scoring)
         check_lora(self.train)
+        check_backend(self._sampling, self.compute, config)
         pretrained = [] if self.model.is_scratch else [self.model]
         for options in (*pretrained, *(ModelOptions(name=judge) for judge in self.judges)):
             read_config(options)
@@ -176,9 +179,14 @@ class CausalLM(Options):
         return prompt + (self._sampling.new_tokens or 0) - 1
 
     @property
+    def _needed_positions(self) -> int:
+        """The same as the sampler counts them: vLLM wants a place for the last token too."""
+        return self._sampled_positions + (self.sampling.backend == "vllm")
+
+    @property
     def _positions(self) -> int:
         """The context of a scratch model: what the fit, sampling and scoring need of it, and no more."""
-        return max(self.train.positions, self._sampled_positions, self.scoring.window or 0)
+        return max(self.train.positions, self._needed_positions, self.scoring.window or 0)
 
     def _config(self) -> PretrainedConfig:
         """The configuration of the model, known before there is a tokenizer."""

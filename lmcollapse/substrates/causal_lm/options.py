@@ -103,6 +103,8 @@ class TrainOptions(Options):
 class SamplingOptions(Options):
     """How a generation writes its corpus."""
 
+    backend: Literal["own", "ctranslate2", "vllm"] = "own"
+    """What writes: this project's sampler (own), or an optional package: ctranslate2 (float32), vllm (needs a GPU)."""
     decoder: Literal["greedy", "ancestral", "beam"] = "ancestral"
     """The most likely token each time, a draw from the model's distribution, or the most likely text found by beams."""
     temperature: float = Field(default=1.0, gt=0)

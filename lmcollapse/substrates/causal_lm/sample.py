@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 from io import BytesIO
@@ -18,6 +19,7 @@ from transformers import PretrainedConfig
 
 from lmcollapse import processes
 from lmcollapse.files import write_atomically
+from lmcollapse.substrates.causal_lm.backends import Backend, backend_of, check_backend
 from lmcollapse.substrates.causal_lm.blocks import to_texts
 from lmcollapse.substrates.causal_lm.decoding import Tokens, chooser, continue_prompts, shaped
 from lmcollapse.substrates.causal_lm.devices import (
@@ -106,7 +108,7 @@ def sample(
     writer = Writer(model, prompts, options, compute, seed, progress)
     documents: list[Tokens] = []
     written = 0
-    with progress.stage("sample", total=wanted, unit="tokens") as advance:
+    with closing(writer), progress.stage("sample", total=wanted, unit="tokens") as advance:
         while written < wanted:
             size = next_shard(len(documents), written, wanted, options)
             shard = _shard(bench, len(documents), size, writer, advance)
@@ -192,6 +194,21 @@ class Writer:
         # float32 stands for the precision that the weights have
         return network_of(module, module.dtype if dtype == torch.float32 else dtype)
 
+    @cached_property
+    def _backend(self) -> Backend | None:
+        """Another package that writes, where the options name one."""
+
+        def prompts(documents: Sequence[int]) -> list[list[int]]:
+            return self._prompts(documents, torch.device("cpu")).tolist()
+
+        return backend_of(self.model, prompts, self.options, self.compute, self.seed)
+
+    def close(self) -> None:
+        """Give back what another package that wrote has taken."""
+        backend = self.__dict__.get("_backend")
+        if backend is not None:
+            backend.close()
+
     def write(self, documents: Sequence[int] | range, advance: Callable[[int], None]) -> list[Tokens]:
         """These documents, in their order."""
         if not documents:
@@ -217,6 +234,11 @@ class Writer:
         assert options.new_tokens is not None, "options are not settled"
         _, eos = boundaries(self.model.tokenizer)
         draws = options.decoder == "ancestral"
+        if self._backend is not None:
+            for document, tokens in self._backend.write(documents, rows):
+                advance(len(tokens))
+                yield document, tokens
+            return
         if self._network is None:
             yield from self._by_the_module(documents, rows, device, advance)
             return
@@ -290,8 +312,11 @@ def sample_texts(
     model = load_pretrained(ModelOptions(name=checkpoint, trust_remote_code=trust_remote_code))
     config = model.module.config
     length = options.new_tokens or trained_positions(config) or min(PREVIEW, context(config) or PREVIEW)
-    check_positions(config, length, "sampling.new_tokens")
+    # vLLM wants a place for the last token too, which is never read
+    check_positions(config, length + (options.backend == "vllm"), "sampling.new_tokens")
     settled = options.model_copy(update={"new_tokens": length}).settled(TrainOptions())
     bos, _ = boundaries(model.tokenizer)
-    writer = Writer(model, np.array([[bos]]), settled, ComputeOptions(device=device), seed, Silent())
-    return to_texts(model.tokenizer, writer.write(range(n), lambda tokens: None))
+    compute = ComputeOptions(device=device)
+    check_backend(settled, compute, config)
+    with closing(Writer(model, np.array([[bos]]), settled, compute, seed, Silent())) as writer:
+        return to_texts(model.tokenizer, writer.write(range(n), lambda tokens: None))
