@@ -8,6 +8,9 @@ from pathlib import Path
 MAY_DIFFER = {".lmcollapse.lock", "manifest.json"}  # who holds it; when it was started
 """Files of a run directory that are not part of the promise of equal bytes."""
 
+TIMES = {"tokens_per_second", "utilisation"}
+"""What a record of a fit says of the time that it took."""
+
 
 def contents(run: Path) -> dict[str, object]:
     """Every file of a run: its bytes; the records of steps without the seconds that they took."""
@@ -20,6 +23,9 @@ def contents(run: Path) -> dict[str, object]:
             record = json.loads(file.read_text())
             del record["seconds"]
             found[name] = record
+        elif file.name == "fit.jsonl":
+            records = [json.loads(line) for line in file.read_text().splitlines()]
+            found[name] = [{key: value for key, value in record.items() if key not in TIMES} for record in records]
         else:
             found[name] = file.read_bytes()
     return found

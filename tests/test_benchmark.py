@@ -35,7 +35,7 @@ def test_rows_are_printed_and_written(tmp_path: Path) -> None:
     done = benchmark("measure", "--cases", "numbering", "--rounds", "1", "--size", "0.001", "--json", str(file))
     assert done.returncode == 0, done.stderr
     rows = json.loads(file.read_text(encoding="utf-8"))
-    assert [list(row) for row in rows] == [["case", "side", "value", "unit", "ratio"]] * 2
+    assert [list(row) for row in rows] == [["case", "side", "value", "unit", "ratio", "precision", "roofline"]] * 2
     assert [row["side"] for row in rows] == ["ours", "words() and a dictionary"]
     assert rows[0]["ratio"] == 1 and rows[1]["ratio"] == rows[0]["value"] / rows[1]["value"]
     assert all(row["side"] in done.stdout for row in rows) and "python 3" in done.stdout and "cores" in done.stdout

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 import torch
 
+from lmcollapse.substrates.causal_lm import CausalLM
 from lmcollapse.substrates.causal_lm import fit as fitting
 from lmcollapse.substrates.causal_lm.blocks import Blocks, training_blocks
 from lmcollapse.substrates.causal_lm.fit import fit
 from lmcollapse.substrates.causal_lm.options import TrainOptions
 from lmcollapse.types import HUMAN, Corpus, Silent, UserError
+from tests.compare import TIMES
 from tests.test_fit import BOS, EOS, FLOAT32, same
 from tests.tiny import SHAPES, Shape, tiny_module
 
@@ -31,7 +33,7 @@ def fitted(shape: Shape = "gpt2", bench: Path | None = None, noise: int = 0, **o
 
 
 def without_times(history: list[dict[str, float]]) -> list[dict[str, float]]:
-    return [{k: v for k, v in record.items() if k not in ("tokens_per_second", "utilisation")} for record in history]
+    return [{k: v for k, v in record.items() if k not in TIMES} for record in history]
 
 
 class Killed(BaseException):
@@ -153,3 +155,40 @@ def test_low_rank_updates_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     whole, _ = fitted(lora_rank=2)
     killed_at(11, monkeypatch, bench=tmp_path, checkpoint_steps=4, lora_rank=2)
     assert same(whole, fitted(bench=tmp_path, lora_rank=2)[0], rtol=0, atol=0)
+
+
+def test_packages_that_are_missing_are_named_before_anything_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lmcollapse.substrates.causal_lm.options.find_spec", lambda name: None)
+    for options, package in (({"lora_rank": 2}, "peft"), ({"trackers": ["wandb"]}, "wandb")):
+        with pytest.raises(UserError, match=f"needs {package}, which is not installed: pip install {package}"):
+            CausalLM.model_validate({"train": options}).check("scratch")
+
+
+def test_a_tracker_is_told_what_the_record_says(tmp_path: Path) -> None:
+    loading = pytest.importorskip(
+        "tensorboard.backend.event_processing.event_accumulator", reason="tensorboard is not installed"
+    )
+    bench = tmp_path / "run" / "generation_002" / ".model.bench"
+    bench.mkdir(parents=True)
+    _, history = fitted(bench=bench, epochs=1, trackers=("tensorboard",))
+    [folder] = (tmp_path / "run" / "trackers").iterdir()
+    assert folder.name == "run-generation_002"
+    events = loading.EventAccumulator(str(folder))
+    events.Reload()
+    shown = [event.value for event in events.Scalars("loss")]
+    assert shown == pytest.approx([record["loss"] for record in history])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"patience": 2}, "train.patience has no effect without a validation part"),
+        ({"lora_alpha": 2}, "train.lora_alpha has no effect"),
+        ({"loss_tokens": 9, "block_size": 8}, "train.loss_tokens is 9"),
+    ],
+)
+def test_options_without_effect_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        CausalLM.model_validate({"train": options}).check("scratch")
+    with pytest.raises(UserError, match="tf32, which cpu does not have"):
+        CausalLM.model_validate({"compute": {"device": "cpu", "precision": "tf32"}}).check("scratch")

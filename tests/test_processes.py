@@ -10,11 +10,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file
 
 from tests.compare import different_files
 from tests.test_cli import write_config
 
-STRICT = {"compute": {"device": "cpu", "precision": "float32", "threads": 1}}
+STRICT = {
+    "compute": {"device": "cpu", "precision": "float32", "threads": 1},
+    "train": {"block_size": 32, "epochs": 1, "batch_size": 16, "checkpoint_steps": 2},
+}
 
 
 def command_line(*arguments: object, processes: int, code: str = "") -> subprocess.CompletedProcess[str]:
@@ -60,6 +64,19 @@ def test_two_processes_fit_what_one_fits(alone: Path, together: Path) -> None:
     assert len(manifest["starts"]) == 1
     assert not list(together.rglob(".*.bench")) and not list(together.rglob(".*.partial"))
     assert (together / "figures").is_dir()
+
+
+def test_two_processes_with_a_part_of_the_model_each_fit_the_same(alone: Path, config: Path) -> None:
+    out = config.parent / "sharded"
+    result = command_line("run", config, "compute.sharding=fsdp", "--out", out, "--no-figures", processes=2)
+    assert result.returncode == 0, result.stderr
+    assert losses(out) == pytest.approx(losses(alone), rel=1e-4)
+    # what they leave is a model like any other
+    kept = [load_file(run / "generation_001/model/model.safetensors") for run in (alone, out)]
+    assert kept[0].keys() == kept[1].keys()
+    assert (out / "generation_001/model/config.json").read_bytes() == (
+        alone / "generation_001/model/config.json"
+    ).read_bytes()
 
 
 def test_two_processes_write_what_one_writes(alone: Path, config: Path, tmp_path: Path) -> None:

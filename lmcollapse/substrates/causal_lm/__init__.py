@@ -19,6 +19,7 @@ from lmcollapse.substrates.causal_lm.options import (
     TrainOptions,
     check_effects,
     check_judges,
+    check_packages,
     check_prompts,
 )
 from lmcollapse.types import Corpus, Human, Progress, Scores, Start
@@ -44,7 +45,6 @@ class CausalLM(Options):
         """Raise UserError for all that can be known to fail before any compute is spent."""
         from lmcollapse.substrates.causal_lm.backends import check_backend
         from lmcollapse.substrates.causal_lm.devices import decided
-        from lmcollapse.substrates.causal_lm.lora import check_lora
         from lmcollapse.substrates.causal_lm.models import check_positions, check_weights, read_config, read_tokenizer
         from lmcollapse.substrates.causal_lm.score import window_size
 
@@ -56,7 +56,7 @@ class CausalLM(Options):
         check_prompts(self.train, self.sampling)
         window_size(config, self.scoring)
         check_judges(self.scoring)
-        check_lora(self.train)
+        check_packages(self.train)
         check_backend(self._sampling, self.compute, config)
         pretrained = [] if self.model.is_scratch else [self.model]
         for options in (*pretrained, *(ModelOptions(name=judge) for judge in self.judges)):

@@ -129,7 +129,8 @@ def fit(
             if bench and _is_due(step, kept, train):
                 keep(bench, course, objective, optimizer, best)
                 kept = time.monotonic()
-    accelerator.end_training()
+    for tracker in accelerator.trackers:  # not end_training(), which would part the processes
+        tracker.finish()
     if best:
         put(objective, best)
     if adapter is not None:

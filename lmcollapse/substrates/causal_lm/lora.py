@@ -8,19 +8,6 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from lmcollapse.substrates.causal_lm.options import TrainOptions
-from lmcollapse.types import UserError
-
-
-def check_lora(train: TrainOptions) -> None:
-    """UserError where updates are asked for and peft is not installed."""
-    if train.lora_rank is None:
-        return
-    try:
-        import peft  # noqa: F401
-    except ImportError:
-        raise UserError(
-            "train.lora_rank needs peft, which is not installed: pip install 'lmcollapse[lora]', or leave it out"
-        ) from None
 
 
 def adapted(module: PreTrainedModel, train: TrainOptions) -> Any:

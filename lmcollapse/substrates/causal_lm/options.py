@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
@@ -219,6 +220,14 @@ def check_prompts(train: TrainOptions, sampling: SamplingOptions) -> None:
             f"sampling.prompt_tokens is {sampling.prompt_tokens} and rows to prompt with have {longest} tokens: lower "
             "it, or raise train.block_size (human rows) and sampling.new_tokens (synthetic ones)"
         )
+
+
+def check_packages(train: TrainOptions) -> None:
+    """Raise UserError for optional packages that the options need and that are not installed."""
+    wanted = {"peft": "train.lora_rank"} if train.lora_rank is not None else {}
+    for package, option in (wanted | dict.fromkeys(train.trackers, "train.trackers")).items():
+        if find_spec(package) is None:
+            raise UserError(f"{option} needs {package}, which is not installed: pip install {package}, or leave it out")
 
 
 def check_judges(scoring: ScoringOptions) -> None:
