@@ -58,13 +58,27 @@ def test_what_cannot_be_used_is_refused_before_anything_is_timed(arguments: list
 
 @pytest.mark.parametrize("beams", [None, 2])
 def test_writing_is_timed_beside_generate(beams: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sample, "BATCHES", (2,))
+    monkeypatch.setattr(sample, "BATCHES", {"cpu": (2,)})
+    monkeypatch.setattr(sample, "rates", lambda device: sample.Machine({"float32": 1e9}, 1e9))
     shape = sample.Shape(layers=1, width=16, heads=2, vocabulary=40, prompt=2, new=3, beams=beams, documents=2)
     rows = {row.side: row for row in sample.case_of("tiny", shape, ("float32",))(racing.Settings(rounds=1))}
-    assert {"ours-float32", "transformers-float32", "matrix rate alone, float32"} <= set(rows)
-    ours = rows["ours-float32"]
+    assert {"ours", "transformers", "roofline"} <= set(rows)
+    ours, limit = rows["ours"], rows.pop("roofline")
     assert ours.ratio == 1 and ours.unit == "tokens/s"
     assert all(row.value > 0 and row.ratio == ours.value / row.value for row in rows.values())
+    assert ours.precision == "float32" and ours.roofline == pytest.approx(ours.value / limit.value)
+
+
+def test_the_roofline_is_the_lower_of_products_and_memory() -> None:
+    shape = sample.Shape(layers=1, width=10, heads=2, vocabulary=100, prompt=1, new=1, beams=None, documents=1)
+    weights = 12 * 100 + 1000
+    products = 2 * (weights + 12 * 100) + 4 * 10 * 1.5
+    moved = weights * 4 / 8 + 2 * 100 * 4 + 2 * 10 * 4 * 1.5
+    for rates, expected in (
+        (sample.Machine({"float32": 1e6}, 1e12), 1e6 / products),
+        (sample.Machine({"float32": 1e12}, 1e6), 1e6 / moved),
+    ):
+        assert sample.roofline(shape, rates, "float32", 8) == pytest.approx(expected)
 
 
 def test_sides_take_turns_and_missing_ones_are_skipped(capsys: pytest.CaptureFixture[str]) -> None:
