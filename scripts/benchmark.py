@@ -22,7 +22,7 @@ from rich.table import Table
 
 from lmcollapse.manifest import hardware, versions
 
-SUBCOMMANDS = ("measure", "sample")
+SUBCOMMANDS = ("measure", "sample", "fit", "generation")
 RIVALS = ("nltk", "sacrebleu", "fast-bleu", "mauve-text", "torch", "transformers", "ctranslate2", "vllm")
 """Packages that are timed beside the project, or are skipped where they are missing."""
 

@@ -10,6 +10,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
@@ -21,6 +22,8 @@ racing = importlib.import_module("benchmarks.racing")
 made_up = importlib.import_module("benchmarks.text")
 measure = importlib.import_module("benchmarks.measure")
 sample = importlib.import_module("benchmarks.sample")
+fit = importlib.import_module("benchmarks.fit")
+generation = importlib.import_module("benchmarks.generation")
 
 
 def benchmark(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -79,6 +82,26 @@ def test_the_roofline_is_the_lower_of_products_and_memory() -> None:
         (sample.Machine({"float32": 1e12}, 1e6), 1e6 / moved),
     ):
         assert sample.roofline(shape, rates, "float32", 8) == pytest.approx(expected)
+
+
+def test_fits_are_timed_on_both_sides_and_learn() -> None:
+    shape = sample.Shape(layers=1, width=16, heads=2, vocabulary=40, prompt=1, new=1, beams=None, documents=1)
+    heldout = fit.text(40, 20, 8, seed=1)
+    untrained = fit.perplexity(fit.model_of(shape, 8, 0), heldout)
+    for side in (fit.ours(shape, "float32", 60, 0, 8, 8), fit.trainer(shape, 60, 0, 8, 8)):
+        speed, module = side
+        assert speed > 0
+        assert fit.perplexity(module, heldout) < 0.95 * untrained
+
+
+def test_the_generation_by_other_packages_scores_as_the_project_does() -> None:
+    config = generation.configuration(2000)
+    assert config.generations == 1 and config.section("corpus")[1]["train_words"] == 2000
+    shape = sample.Shape(layers=1, width=16, heads=2, vocabulary=40, prompt=1, new=1, beams=None, documents=1)
+    module, tokens = fit.model_of(shape, 8, 0).eval(), fit.text(40, 20, 7, seed=1)
+    rows = [[0, *row] for row in tokens.tolist()]
+    expected = fit.perplexity(module, np.array(rows))
+    assert generation.perplexity(module, tokens.tolist(), 0, 6) == pytest.approx(expected, rel=1e-5)
 
 
 def test_sides_take_turns_and_missing_ones_are_skipped(capsys: pytest.CaptureFixture[str]) -> None:
