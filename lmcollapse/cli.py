@@ -6,7 +6,6 @@ Every import of the library stands inside the command that needs it, so that `--
 from __future__ import annotations
 
 import json
-import os
 import signal
 import sys
 import time
@@ -28,8 +27,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     given = list(sys.argv[1:] if argv is None else argv)
     # a `kill` ends a run as Ctrl-C does: work files are removed, and the next start goes on from the last finished step
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    # CPU threads that wait by spinning lose ten times their speed as soon as another program wants a core: spin briefly
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    processes.prepare()
     try:
         _dispatch(given)
     except UserError as error:

@@ -7,6 +7,7 @@ they wait for it. The run directory must be one that all of them see.
 from __future__ import annotations
 
 import atexit
+import ctypes
 import os
 import sys
 from datetime import timedelta
@@ -16,6 +17,24 @@ T = TypeVar("T")
 
 PATIENCE = timedelta(days=30)
 """How long processes wait for the first one; torchrun ends them all where one of them dies."""
+
+
+def prepare() -> None:
+    """Settle how this process uses cores and memory, as far as nobody else has; before torch is loaded.
+
+    CPU threads that wait by spinning lose ten times their speed as soon as another program wants a core: they spin
+    briefly. Memory that the C library gives back it gets again page by page, and the pages of each step's logits take a
+    fifth of the time of writing: up to 256 MiB are kept, and blocks of up to 32 MiB are taken from what is kept.
+    """
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    if not any(name.startswith("MALLOC_") for name in os.environ):
+        try:
+            mallopt = ctypes.CDLL(None).mallopt  # glibc's
+        except (AttributeError, OSError):
+            return
+        trim_threshold, mmap_threshold = -1, -3
+        mallopt(trim_threshold, 2**28)
+        mallopt(mmap_threshold, 2**25)
 
 
 def count() -> int:

@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lmcollapse.manifest import hardware, versions
+from lmcollapse.processes import prepare
 
 SUBCOMMANDS = ("measure", "sample", "fit", "generation")
 RIVALS = ("nltk", "sacrebleu", "fast-bleu", "mauve-text", "torch", "transformers", "ctranslate2", "vllm")
@@ -31,7 +32,8 @@ Case = Callable[[Settings], Iterable[Row]]
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the chosen cases, print their rows as a table and write them as JSON where that is asked for."""
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as the command line has it
+    os.environ.setdefault("GOMP_SPINCOUNT", "300000")  # libgomp's own: nothing else should run on the machine now
+    prepare()  # all sides alike
     modules = {name: importlib.import_module(f"benchmarks.{name}") for name in SUBCOMMANDS}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)

@@ -12,7 +12,7 @@ import torch
 from scipy.stats import chisquare
 from transformers import GenerationConfig, LogitsProcessorList, PreTrainedModel
 
-from lmcollapse.substrates.causal_lm import decoding, devices, sample
+from lmcollapse.substrates.causal_lm import decoding, devices, sample, shapes
 from lmcollapse.substrates.causal_lm.decoding import ancestral, continue_prompts
 from lmcollapse.substrates.causal_lm.devices import shrinking
 from lmcollapse.substrates.causal_lm.models import LanguageModel, load_pretrained
@@ -436,6 +436,15 @@ def test_the_limit_of_a_container_counts(tmp_path: Path, monkeypatch: pytest.Mon
     assert devices._available() > 2**20
     limit.write_text("800000\n")
     assert devices._available() == 500_000
+
+
+def test_a_tall_head_is_multiplied_by_slices() -> None:
+    torch.manual_seed(0)
+    for rows in (8 * shapes.SLICE, 8 * shapes.SLICE + 1, 9 * shapes.SLICE + 7):
+        layer = torch.nn.Linear(16, rows, bias=False)
+        product = shapes._product(layer, dtype=torch.float32, fitted=False)
+        for x in (torch.randn(3, 16), torch.randn(2, 5, 16)):
+            torch.testing.assert_close(product(x), layer(x))
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])

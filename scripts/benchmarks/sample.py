@@ -262,7 +262,7 @@ CASES = {
         "cpu-small-beam", SMALL(prompt=64, new=64, beams=5, documents=128), ("bfloat16", "float32")
     ),
     "cpu-124m-ancestral": case_of(
-        "cpu-124m-ancestral", GPT2(prompt=1, new=31, beams=None, documents=64), ("float32", "bfloat16")
+        "cpu-124m-ancestral", GPT2(prompt=1, new=31, beams=None, documents=128), ("float32", "bfloat16")
     ),
     "gpu-124m-ancestral": case_of(
         "gpu-124m-ancestral",
