@@ -18,7 +18,7 @@ import torch
 from torch.utils.data import Dataset
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel, Trainer, TrainerCallback, TrainingArguments
 
-from benchmarks.racing import Row, Settings, say
+from benchmarks.racing import Elsewhere, Row, Settings, say
 from benchmarks.sample import GPT2, SMALL, Machine, Shape, rates
 from lmcollapse.substrates.causal_lm.blocks import Blocks
 from lmcollapse.substrates.causal_lm.clock import operations
@@ -31,6 +31,9 @@ RECIPE = {"learning_rate": 1e-3, "weight_decay": 0.1, "warmup": 0.1}
 
 Fitted = tuple[float, PreTrainedModel]
 """Tokens a second, and the model."""
+
+Judged = tuple[float, float]
+"""Tokens a second, and the perplexity of held-out text."""
 
 
 def text(vocabulary: int, blocks: int, positions: int, seed: int) -> Any:
@@ -138,38 +141,53 @@ def perplexity(module: PreTrainedModel, tokens: Any) -> float:
         return float(module(ids, labels=ids).loss.exp())
 
 
+TUNED: dict[str, Any] = {"bf16": True, "logging_strategy": "no", "dataloader_pin_memory": False}
+"""What makes `Trainer` faster here."""
+
+
+def judged(fit: Callable[..., Fitted], shape: Shape, options: dict[str, Any]) -> Callable[[int, int], Judged]:
+    """A fit of so many steps with a seed, and how the model does on held-out text."""
+    heldout = text(shape.vocabulary, 200, POSITIONS, seed=1000)
+
+    def work(steps: int, seed: int) -> Judged:
+        speed, module = fit(shape, steps=steps, seed=seed, **options)
+        return speed, perplexity(module, heldout)
+
+    return work
+
+
 def small(settings: Settings) -> Iterator[Row]:
     """Each round fits new models of another seed, on every side."""
     shape, steps = SMALL(prompt=1, new=1, beams=None, documents=1), max(4, round(40 * settings.size))
-    tuned: dict[str, Any] = {"bf16": True, "logging_strategy": "no", "dataloader_pin_memory": False}
-    short = max(3, steps // 4)
-    speeds = {}
-    for compiled in (False, True):
-        try:
-            speeds[compiled] = trainer(shape, short, 0, torch_compile=compiled, **tuned)[0]
-        except Exception as error:  # no compiler here
-            say(f"  fit-cpu-small · trainer-bf16, compiled: {error!r:.200}")
-            continue
-        say(f"  fit-cpu-small · trainer-bf16, {'' if compiled else 'not '}compiled: {speeds[compiled]:,.0f} tokens/s")
-    tuned["torch_compile"] = max(speeds, key=lambda compiled: speeds[compiled])
-    sides: dict[str, tuple[str, Callable[[int], Fitted]]] = {
-        "ours": ("bfloat16", lambda seed: ours(shape, "bfloat16", steps, seed)),
-        "ours-float32": ("float32", lambda seed: ours(shape, "float32", steps, seed)),
-        "trainer": ("float32", lambda seed: trainer(shape, steps, seed)),
-        "trainer-bf16": ("bfloat16", lambda seed: trainer(shape, steps, seed, **tuned)),
+    sides = {
+        "ours": ("bfloat16", Elsewhere(judged, ours, shape, {"precision": "bfloat16"})),
+        "ours-float32": ("float32", Elsewhere(judged, ours, shape, {"precision": "float32"})),
+        "trainer": ("float32", Elsewhere(judged, trainer, shape, {})),
     }
-    heldout = text(shape.vocabulary, 200, POSITIONS, seed=1000)
+    tried = {}
+    for compiled in (False, True):
+        side = Elsewhere(judged, trainer, shape, TUNED | {"torch_compile": compiled})
+        try:
+            speed = side(max(3, steps // 4), 0)[0]
+        except RuntimeError as error:  # no compiler here
+            say(f"  fit-cpu-small · trainer-bf16, compiled: {error!s:.200}")
+            continue
+        tried[speed] = side
+        say(f"  fit-cpu-small · trainer-bf16, {'' if compiled else 'not '}compiled: {speed:,.0f} tokens/s")
+    sides["trainer-bf16"] = "bfloat16", tried[max(tried)]
     found: dict[str, list[float]] = {side: [] for side in sides}
     perplexities: dict[str, list[float]] = {side: [] for side in sides}
     machine = rates(shape.device)
     for seed in range(max(3, settings.rounds)):
         for side, (_, work) in sides.items():
-            speed, module = work(seed)
+            speed, held = work(steps, seed)
             found[side].append(speed)
-            perplexities[side].append(perplexity(module, heldout))
+            perplexities[side].append(held)
             say(
                 f"  fit-cpu-small · {side}, seed {seed}: {speed:,.0f} tokens/s, perplexity {perplexities[side][-1]:.4g}"
             )
+    for _, work in sides.values():
+        work.close()
     values = {side: median(speeds) for side, speeds in found.items()}
     limits = {
         name: rate / operations(model_of(shape, POSITIONS, 0), POSITIONS) for name, rate in machine.products.items()

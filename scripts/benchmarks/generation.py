@@ -15,7 +15,7 @@ import torch
 from transformers import GenerationConfig, Trainer, TrainingArguments
 
 from benchmarks.fit import Rows
-from benchmarks.racing import Row, Settings, Side, race, say
+from benchmarks.racing import Elsewhere, Row, Settings, Side, race, say
 from benchmarks.self_bleu_rivals import nltk
 from lmcollapse.config import Config, parse
 from lmcollapse.loop import run
@@ -49,7 +49,7 @@ def ours(prepared: Path, words: int) -> None:
         run(configuration(words), out)
 
 
-def by_packages(prepared: Path, batch: int, documents: int, *, bf16: bool) -> None:
+def by_packages(prepared: Path, batch: int, documents: int, bf16: bool) -> None:
     """The same by Trainer, generate, a loop of perplexities, counted n-grams and NLTK."""
     model = load_pretrained(ModelOptions(name=str(prepared / "base")))
     module: Any = model.module
@@ -82,8 +82,9 @@ def by_packages(prepared: Path, batch: int, documents: int, *, bf16: bool) -> No
             found = module.generate(starts, attention_mask=torch.ones_like(starts), generation_config=config)
             written += found[:, 1:].tolist()
     scored = [heldout.tokens(row).tolist() for row in range(len(heldout))]
-    for rows in (scored, written):
-        perplexity(module, rows, bos, batch)
+    with half():
+        for rows in (scored, written):
+            perplexity(module, rows, bos, batch)
     texts = [str(model.tokenizer.decode(ids)).split() for ids in written]
     for n in (1, 2, 3, 4):
         grams = Counter(tuple(words[i : i + n]) for words in texts for i in range(len(words) - n + 1))
@@ -120,12 +121,17 @@ def small(settings: Settings) -> Iterator[Row]:
         documents = 200  # as many as our self-BLEU looks at
         rows = len(read_corpus(prepared / "rows" / "train.parquet"))
         say(f"  generation-cpu-small: {rows} blocks of {BLOCK} tokens")
-        sides = [
-            Side("ours", lambda: ours(prepared, words)),
-            Side("trainer", lambda: by_packages(prepared, 8, documents, bf16=False), needs="nltk"),
-            Side("trainer-bf16", lambda: by_packages(prepared, 256, documents, bf16=True), needs="nltk"),
-        ]
+        works = {
+            "ours": Elsewhere(partial, ours, prepared, words),
+            "trainer": Elsewhere(partial, by_packages, prepared, 8, documents, False),
+            "trainer-bf16": Elsewhere(partial, by_packages, prepared, 256, documents, True),
+        }
+        for work in works.values():
+            work()  # once for imports
+        sides = [Side(side, work, needs="nltk" if side != "ours" else None) for side, work in works.items()]
         yield from race("generation-cpu-small", sides, settings.rounds)
+        for work in works.values():
+            work.close()
 
 
 def nature(settings: Settings) -> Iterator[Row]:

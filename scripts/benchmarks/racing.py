@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import importlib
+import multiprocessing
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from statistics import median
+from typing import Generic, TypeVar
+
+from lmcollapse.processes import prepare as settle_process
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -55,6 +63,47 @@ class Side:
     work: Callable[[], object]
     needs: str | None = None
     share: float = 1.0
+
+
+class Elsewhere(Generic[T]):
+    """Work in a process of its own, which waits in between: no package's threads or memory disturb another's.
+
+    prepare : gives the work, given `arguments`; called in that process, with the first piece of work.
+    """
+
+    def __init__(self, prepare: Callable[..., Callable[..., T]], *arguments: object) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, prepare, arguments), daemon=True)
+        self._process.start()
+        theirs.close()
+
+    def __call__(self, *given: object) -> T:
+        """What the work gives."""
+        self._pipe.send(given)
+        found: T | Exception = self._pipe.recv()
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.terminate()
+        self._process.join()
+
+
+def _serve(pipe: Connection, prepare: Callable[..., Callable[..., object]], arguments: tuple[object, ...]) -> None:
+    settle_process()
+    work = None
+    while True:
+        given = pipe.recv()
+        try:
+            work = work or prepare(*arguments)
+            found = work(*given)
+        except Exception as error:
+            traceback.print_exc()
+            found = RuntimeError(f"{type(error).__name__}: {error}")
+        pipe.send(found)
 
 
 def race(case: str, sides: Sequence[Side], rounds: int, amount: float | None = None, unit: str = "s") -> Iterator[Row]:

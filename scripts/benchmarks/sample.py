@@ -7,7 +7,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import torch
 from tokenizers import Tokenizer, models
 from transformers import GenerationConfig, GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from benchmarks.racing import Row, Settings, Side, race, say
+from benchmarks.racing import Elsewhere, Row, Settings, Side, race, say
 from lmcollapse.substrates.causal_lm.models import LanguageModel
 from lmcollapse.substrates.causal_lm.options import ComputeOptions, SamplingOptions, TrainOptions
 from lmcollapse.substrates.causal_lm.sample import Writer
@@ -65,32 +65,33 @@ class Shape:
         return np.random.default_rng(0).integers(1, self.vocabulary, (self.documents, self.prompt))
 
 
-Make = Callable[[int, int], Callable[[], object]]
-"""`make(batch, documents)`: the work of a side."""
+Write = Callable[[int, int], object]
+"""`write(batch, documents)`: the work of a side, in a process of its own."""
 
 
-def ours(
-    shape: Shape, model: LanguageModel, precision: str, batch: int, documents: int, backend: str = "own"
-) -> Callable[[], object]:
+def ours(shape: Shape, precision: str, backend: str = "own") -> Write:
     """The project's sampler, its own or by another package."""
-    options = SamplingOptions(
-        decoder="beam" if shape.beams else "ancestral",
-        beams=shape.beams,
-        new_tokens=shape.new,
-        until_eos=False,
-        batch_size=batch,
-        backend=backend,  # type: ignore[arg-type]
-    )
+    model = shape.model()
     compute = ComputeOptions(device=shape.device, precision=precision)  # type: ignore[arg-type]
-    writer = Writer(model, shape.prompts(), options.settled(TrainOptions()), compute, 0, Silent())
-    return lambda: len(writer.write(range(documents), lambda tokens: None))
+
+    @cache
+    def writer(batch: int) -> Writer:
+        options = SamplingOptions(
+            decoder="beam" if shape.beams else "ancestral",
+            beams=shape.beams,
+            new_tokens=shape.new,
+            until_eos=False,
+            batch_size=batch,
+            backend=backend,  # type: ignore[arg-type]
+        )
+        return Writer(model, shape.prompts(), options.settled(TrainOptions()), compute, 0, Silent())
+
+    return lambda batch, documents: len(writer(batch).write(range(documents), lambda tokens: None))
 
 
-def transformers(
-    shape: Shape, model: LanguageModel, precision: str, batch: int, documents: int
-) -> Callable[[], object]:
+def transformers(shape: Shape, precision: str) -> Write:
     """`generate` of transformers."""
-    module: Any = model.module
+    module: Any = shape.model().module
     module.eval().to(shape.device)
     prompts = torch.from_numpy(shape.prompts()).to(shape.device)
     config = GenerationConfig(  # type: ignore[no-untyped-call]
@@ -102,7 +103,7 @@ def transformers(
         pad_token_id=0,
     )
 
-    def work() -> None:
+    def work(batch: int, documents: int) -> None:
         with torch.inference_mode(), torch.autocast(shape.device, torch.bfloat16, enabled=precision == "bfloat16"):
             for first in range(0, documents, batch):
                 some = prompts[first : min(first + batch, documents)]
@@ -111,16 +112,16 @@ def transformers(
     return work
 
 
-def ctranslate2(shape: Shape, folder: Path, precision: str, batch: int, documents: int) -> Callable[[], object]:
+def ctranslate2(shape: Shape, folder: Path, precision: str) -> Write:
     """CTranslate2's generator."""
     generator = importlib.import_module("ctranslate2").Generator(
         str(folder), device=shape.device, compute_type=precision, intra_threads=torch.get_num_threads()
     )
-    prompts = [[f"t{i}" for i in row] for row in shape.prompts()[:documents].tolist()]
+    prompts = [[f"t{i}" for i in row] for row in shape.prompts().tolist()]
 
-    def work() -> None:
+    def work(batch: int, documents: int) -> None:
         generator.generate_batch(
-            prompts,
+            prompts[:documents],
             max_batch_size=batch,
             beam_size=shape.beams or 1,
             max_length=shape.new,
@@ -132,26 +133,27 @@ def ctranslate2(shape: Shape, folder: Path, precision: str, batch: int, document
     return work
 
 
-def converted(shape: Shape, model: LanguageModel, folder: Path) -> Path:
+def converted(shape: Shape, folder: Path) -> Path:
     """The model in CTranslate2's format."""
-    converters = importlib.import_module("ctranslate2.converters")
+    converters, model = importlib.import_module("ctranslate2.converters"), shape.model()
     model.module.save_pretrained(folder / "model")
     model.tokenizer.save_pretrained(folder / "model")
     converters.TransformersConverter(str(folder / "model")).convert(str(folder / "converted"))
     return folder / "converted"
 
 
-def best(case: str, side: str, shape: Shape, make: Make, documents: int) -> int:
+def best(case: str, side: str, shape: Shape, write: Write, documents: int) -> int:
     """The batch at which a side is fastest, each tried on one batch."""
     took = {}
     for batch in BATCHES[shape.device]:
         if batch > documents:
             continue
         try:
-            work = make(batch, batch)
+            write(batch, BATCHES[shape.device][0])  # what is done once is not timed
             began = time.perf_counter()
-            work()
-        except torch.OutOfMemoryError:
+            write(batch, batch)
+        except RuntimeError as error:  # out of memory
+            say(f"  {case} · {side}: no batches of {batch} ({error:.100})")
             break
         took[batch] = (time.perf_counter() - began) / batch
     found = min(took, key=lambda batch: took[batch])
@@ -217,33 +219,35 @@ def case_of(name: str, shape: Shape, precisions: tuple[str, ...]) -> Callable[[S
             say(f"  {name}: skipped (no GPU)")
             return
         documents = max(BATCHES[shape.device][0], round(shape.documents * settings.size))
-        model = shape.model()
         with tempfile.TemporaryDirectory(prefix="lmcollapse-benchmark-") as scratch:
-            makers: dict[str, tuple[str, Make]] = {}
+            makers: dict[str, tuple[str, Callable[..., Write], tuple[object, ...]]] = {}
             for precision in precisions:
                 suffix = "" if precision == precisions[0] else f"-{precision}"
-                makers[f"ours{suffix}"] = precision, partial(ours, shape, model, precision)
+                makers[f"ours{suffix}"] = precision, ours, (shape, precision)
             for precision in precisions[::-1]:
                 suffix = "" if precision == precisions[-1] else f"-{precision}"
-                makers[f"transformers{suffix}"] = precision, partial(transformers, shape, model, precision)
+                makers[f"transformers{suffix}"] = precision, transformers, (shape, precision)
             try:
-                folder = converted(shape, model, Path(scratch))
+                folder = converted(shape, Path(scratch))
                 for precision in ("float32", "int8"):
-                    makers[f"ctranslate2-{precision}"] = precision, partial(ctranslate2, shape, folder, precision)
+                    makers[f"ctranslate2-{precision}"] = precision, ctranslate2, (shape, folder, precision)
             except ImportError as error:
                 say(f"  {name} · ctranslate2: skipped ({error})")
             if shape.device == "cuda" and importlib.util.find_spec("vllm"):
-                makers["vllm"] = precisions[0], partial(ours, shape, model, precisions[0], backend="vllm")
+                makers["vllm"] = precisions[0], ours, (shape, precisions[0], "vllm")
             else:
                 say(f"  {name} · vllm: skipped (not installed, or no GPU)")
             machine = rates(shape.device)
-            batches = {side: best(name, side, shape, make, documents) for side, (_, make) in makers.items()}
-            sides = [Side(side, make(batches[side], documents)) for side, (_, make) in makers.items()]
+            writes = {side: Elsewhere(prepare, *given) for side, (_, prepare, given) in makers.items()}
+            batches = {side: best(name, side, shape, write, documents) for side, write in writes.items()}
+            sides = [Side(side, partial(write, batches[side], documents)) for side, write in writes.items()]
             for row in race(name, sides, settings.rounds, documents * shape.new, "tokens/s"):
                 precision, share = makers[row.side][0], None
                 if precision in OURS:
                     share = row.value / roofline(shape, machine, precision, batches[row.side])
                 yield replace(row, precision=precision, roofline=share)
+            for write in writes.values():
+                write.close()
         for precision in precisions:
             limit = roofline(shape, machine, precision, max(batches.values()))
             yield Row(name, "roofline", limit, "tokens/s", None, precision)
