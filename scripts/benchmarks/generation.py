@@ -17,6 +17,7 @@ from transformers import GenerationConfig, Trainer, TrainingArguments
 from benchmarks.fit import Rows
 from benchmarks.racing import Elsewhere, Row, Settings, Side, race, say
 from benchmarks.self_bleu_rivals import nltk
+from lmcollapse.catalog import CATALOG
 from lmcollapse.config import Config, parse
 from lmcollapse.loop import run
 from lmcollapse.parquet import read_corpus
@@ -24,6 +25,9 @@ from lmcollapse.substrates.causal_lm.models import load_pretrained
 from lmcollapse.substrates.causal_lm.options import ModelOptions
 
 BLOCK = 128
+
+MEASURED = ("perplexity", "distinct_n", "self_bleu")
+"""What all sides measure; ours gives intervals besides."""
 
 
 def configuration(words: int) -> Config:
@@ -37,6 +41,7 @@ def configuration(words: int) -> Config:
             "model": {"name": "scratch", "layers": 4, "width": 128, "heads": 4, "vocabulary": 4096},
             "train": {"unit": "block", "block_size": BLOCK, "epochs": 3, "batch_size": 32, "schedule": "linear"},
             "compute": {"device": "cpu"},
+            "measures": {name: None for name in CATALOG["measure"] if name not in MEASURED},
         }
     )
 
