@@ -167,15 +167,17 @@ def small(settings: Settings) -> Iterator[Row]:
     }
     tried = {}
     for compiled in (False, True):
-        side = Elsewhere(judged, trainer, shape, TUNED | {"torch_compile": compiled})
+        candidate = Elsewhere(judged, trainer, shape, TUNED | {"torch_compile": compiled})
         try:
-            speed = side(max(3, steps // 4), 0)[0]
+            speed = candidate(max(3, steps // 4), 0)[0]
         except RuntimeError as error:  # no compiler here
             say(f"  fit-cpu-small · trainer-bf16, compiled: {error!s:.200}")
             continue
-        tried[speed] = side
+        tried[speed] = candidate
         say(f"  fit-cpu-small · trainer-bf16, {'' if compiled else 'not '}compiled: {speed:,.0f} tokens/s")
-    sides["trainer-bf16"] = "bfloat16", tried[max(tried)]
+    sides["trainer-bf16"] = "bfloat16", tried.pop(max(tried))
+    for candidate in tried.values():
+        candidate.close()
     found: dict[str, list[float]] = {side: [] for side in sides}
     perplexities: dict[str, list[float]] = {side: [] for side in sides}
     machine = rates(shape.device)
