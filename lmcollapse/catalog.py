@@ -25,11 +25,20 @@ CATALOG: dict[str, dict[str, str]] = {
     },
     "substrate": {
         "causal_lm": "lmcollapse.substrates.causal_lm:CausalLM",
+        "ngram": "lmcollapse.substrates.ngram:NGram",
+        "vae": "lmcollapse.substrates.vae:VAE",
+        "gaussian": "lmcollapse.substrates.gaussian:Gaussian",
+        "gaussian_mixture": "lmcollapse.substrates.gaussian_mixture:GaussianMixture",
+        "kde": "lmcollapse.substrates.kde:KDE",
+        "discrete": "lmcollapse.substrates.discrete:Discrete",
+        "linear_regression": "lmcollapse.substrates.linear_regression:LinearRegression",
     },
     "policy": {
         "replace": "lmcollapse.policies.replace:replace",
         "accumulate": "lmcollapse.policies.accumulate:accumulate",
+        "accumulate_subsample": "lmcollapse.policies.accumulate_subsample:accumulate_subsample",
         "mix": "lmcollapse.policies.mix:mix",
+        "fresh": "lmcollapse.policies.fresh:fresh",
         "human": "lmcollapse.policies.human:human",
     },
     "decoder": {

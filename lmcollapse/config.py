@@ -18,6 +18,9 @@ from lmcollapse.metrics.scene import parts
 from lmcollapse.options import Options, bind, options_of, suggestion
 from lmcollapse.types import Start, Substrate, UserError
 
+DEFAULT_CORPUS = {"text": "docs", "images": "digits"}
+"""Where human data come from unless the file says so, by what the substrate reads."""
+
 
 class CorpusOptions(Options):
     """What every kind of human text has in common."""
@@ -47,9 +50,11 @@ class Config(Options):
     """Each generation starts from the base model, from the previous generation's, or from random weights."""
     substrate: str = "causal_lm"
     """What is fitted and sampled, by name."""
-    corpus: Options
+    corpus: Options | None
+    """Human data; null for a substrate that draws them from a distribution of its own."""
     policy: Options
-    measures: MeasureOptions
+    measures: MeasureOptions | None
+    """Null for a substrate that has measures of its own."""
 
     def section(self, name: str) -> tuple[str, dict[str, Any]]:
         """A section with a kind as (kind, options)."""
@@ -58,7 +63,7 @@ class Config(Options):
 
     def chosen_measures(self) -> dict[str, dict[str, Any]]:
         """The measures to take, by name, and the options of each."""
-        given = {name: options for name, options in self.measures if name not in MeasureOptions.model_fields}
+        given = {name: options for name, options in self.measures or () if name not in MeasureOptions.model_fields}
         return {name: options.model_dump() for name, options in given.items() if options is not None}
 
     def build_substrate(self) -> Substrate:
@@ -87,19 +92,27 @@ def parse(given: Mapping[str, Any], where: str = "configuration") -> Config:
     for name, key in [("corpus", "kind"), ("policy", "kind"), ("model", "name")]:
         if isinstance(given.get(name), str):  # `policy: replace` is short for `policy: {kind: replace}`
             given[name] = {key: given[name]}
-    given.setdefault("corpus", {"kind": "docs"})
+    reads = getattr(substrate, "reads", "text")
     given.setdefault("policy", {"kind": "replace"})
-    given.setdefault("measures", {})
-    for name in ("corpus", "policy", "measures"):
-        if not isinstance(given[name], Mapping):
-            raise UserError(
-                f"{where}: '{name}' is {given[name]!r}; it must be a name or a section of `key: value` lines"
-            )
-    sections: dict[str, Any] = {
-        "corpus": (_component("corpus", given["corpus"], where, CorpusOptions), ...),
-        "policy": (_component("policy", given["policy"], where, Options), ...),
-        "measures": (_measures(given["measures"]), ...),
-    }
+    if reads in DEFAULT_CORPUS:
+        given.setdefault("corpus", {"kind": DEFAULT_CORPUS[reads]})
+        given.setdefault("measures", {})
+    refused = {"nothing": ("corpus", "measures"), "some text": ("measures",)}.get(reads, ())
+    sections: dict[str, Any] = {}
+    for name, options in [
+        ("corpus", lambda section: _component("corpus", section, where, CorpusOptions)),
+        ("policy", lambda section: _component("policy", section, where, Options)),
+        ("measures", _measures),
+    ]:
+        section = given.setdefault(name, None)
+        if section is None and name != "policy" and reads not in DEFAULT_CORPUS:
+            sections[name] = (None, None)
+            continue
+        if not isinstance(section, Mapping):
+            raise UserError(f"{where}: '{name}' is {section!r}; it must be a name or a section of `key: value` lines")
+        if name in refused:
+            raise UserError(f"{where}: '{name}' has no effect with substrate {given['substrate']}; leave it out")
+        sections[name] = (options(section), ...)
     for name, field in substrate.model_fields.items():
         sections[name] = (field.annotation, field)
     return bind(create_model("Config", __base__=Config, __doc__=Config.__doc__, **sections), given, where)

@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from lmcollapse import processes
+from lmcollapse.chains import experiment_of
 from lmcollapse.config import Config, difference
 from lmcollapse.manifest import begin, changed_since, note_divergence
 from lmcollapse.readings import flat
+from lmcollapse.spans import run_chains
 from lmcollapse.steps import AllScores, Steps
 from lmcollapse.store import Artefact, Run, open_run
+from lmcollapse.substrates.chain import ChainSubstrate
 from lmcollapse.types import Corpus, Diverged, Progress, Selection, Silent, Substrate, UserError
 
 
@@ -29,6 +32,10 @@ def run(config: Config, out: Path, progress: Progress | None = None) -> Path:
     substrate.check(config.start)
     with open_run(out, progress or Silent()) as here:
         steps = Steps(here, config, settle(here, config, substrate))
+        if isinstance(steps.substrate, ChainSubstrate):
+            text = None if config.corpus is None else steps.human()
+            run_chains(here, experiment_of(config, text and text.read().train), text)
+            return out
         steps.check()
 
         human = steps.human()

@@ -104,7 +104,7 @@ class Terminal:
         if took > 1:  # a generation that was on disk already says nothing about how long one takes
             self._took.append(took)
         if not self.live:
-            figures = " · ".join(f"{heading} {number(readings.get(key))}" for key, heading in SHOWN.items())
+            figures = " · ".join(f"{heading} {number(readings.get(key))}" for key, heading in shown(readings).items())
             self._print(f"generation {generation}: {figures}{self._left(' · ')}")
 
     def say(self, line: str) -> None:
@@ -125,13 +125,23 @@ class Terminal:
 
 def measures_table(table: Mapping[int, Mapping[str, float | None]]) -> Table:
     """The measures a generation, as a table for the terminal."""
-    shown = Table(box=None, pad_edge=False, header_style="bold")
-    shown.add_column("generation", justify="right")
-    for heading in SHOWN.values():
-        shown.add_column(heading, justify="right")
+    columns = shown(next(iter(table.values()), {}))
+    drawn = Table(box=None, pad_edge=False, header_style="bold")
+    drawn.add_column("generation", justify="right")
+    for heading in columns.values():
+        drawn.add_column(heading, justify="right")
     for generation, readings in sorted(table.items()):
-        shown.add_row(str(generation), *(number(readings.get(key)) for key in SHOWN))
-    return shown
+        drawn.add_row(str(generation), *(number(readings.get(key)) for key in columns))
+    return drawn
+
+
+def shown(readings: Mapping[str, float | None]) -> dict[str, str]:
+    """The measures that a person sees, and their headings: those of text, or the first ones that a substrate has."""
+    if not readings or SHOWN.keys() & readings.keys():
+        return SHOWN
+    ends = ("generation", "collapsed", "_low", "_high", "_p5", "_p50", "_p95")
+    names = [name for name in readings if not name.endswith(ends)]
+    return {name: name.replace("_", " ") for name in names[:5]} | {"collapsed": "collapsed"}
 
 
 def number(value: float | None) -> str:

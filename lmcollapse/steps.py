@@ -76,6 +76,7 @@ class Steps:
 
     def human(self) -> Artefact[Human]:
         """Human text in its two parts."""
+        assert self.config.corpus is not None
         options, seed = self.config.corpus.model_dump(mode="json"), self._seed(HUMAN, "human")
 
         def write(folder: Path, progress: Progress) -> Facts:
@@ -220,7 +221,7 @@ class Steps:
         """The measures of the corpus on held-out human text: what a human sample of that size has."""
 
         def write(folder: Path, progress: Progress) -> None:
-            text, words = human_text(human.read(), self.config.measures.words)
+            text, words = human_text(human.read(), self._words)
             training = human.read().train.texts
             scene = Scene(text.heldout.first(words), text.reference(words), lambda: text.numbering.rows(training))
             write_readings(read_off(scene, self.config.chosen_measures(), progress), folder)
@@ -245,7 +246,7 @@ class Steps:
             scene = Scene(heldout=Heldout(heldout, now.heldout, token_counts(train)), judges=judges)
             texts = corpora[-1].read().texts
             if texts is not None:
-                text, words = human_text(human.read(), self.config.measures.words)
+                text, words = human_text(human.read(), self._words)
                 trained_on = gather(trains[-1].read(), lambda g: train if g == HUMAN else corpora[g].read()).texts or ()
                 sizes = [train.facts["origins"] for train in trains], [corpus.facts for corpus in corpora]
                 scene = replace(
@@ -266,8 +267,12 @@ class Steps:
         self, name: str, write: Callable[[Path, Progress], None], inputs: dict[str, Artefact[Any]]
     ) -> Artefact[list[Reading]]:
         """A step that depends on the options of the measures."""
-        options = self.config.measures.model_dump(mode="json")
+        options = self.config.measures and self.config.measures.model_dump(mode="json")
         return self.run.make(name, write, load_readings, inputs=inputs, options=options)
+
+    @property
+    def _words(self) -> int | None:
+        return None if self.config.measures is None else self.config.measures.words
 
     def _seed(self, generation: int, artefact: str) -> int:
         return step_seed(self.config.seed, generation, artefact)
@@ -275,11 +280,10 @@ class Steps:
     def _select(self, generation: int, pool: Pool) -> Selection:
         kind, options = self.config.section("policy")
         if generation == 0:
-            return every(pool, HUMAN)
-        chosen: Selection = find("policy", kind)(
-            pool, np.random.default_rng(self._seed(generation, "train")), **options
-        )
-        return chosen
+            return every(pool, HUMAN).spelled_out(pool)
+        rng = np.random.default_rng(self._seed(generation, "train"))
+        chosen: Selection = find("policy", kind)(pool, rng, **options)
+        return chosen.spelled_out(pool)
 
     def _make(
         self,

@@ -20,6 +20,10 @@ HUMAN = -1
 
 Ints = npt.NDArray[np.integer[Any]]
 Floats = npt.NDArray[np.floating[Any]]
+Bools = npt.NDArray[np.bool_]
+
+State = dict[str, npt.NDArray[Any]]
+"""Arrays by name, each with the chains as its first axis: the models of many chains, or what a fit needs of rows."""
 
 
 class UserError(ValueError):
@@ -186,32 +190,53 @@ class Corpus:
 class Pool:
     """What a policy may choose from: how many rows there are of each origin, and nothing of what is in them.
 
-    human : rows of the human training part.
+    human : rows of the human training part, which generation 0 reads.
     synthetic : rows that each generation so far has written, generation 0 first.
+    reserve : human rows that generation 0 does not read; they come after the others, from number `human` on.
+    chains : how many independent chains choose at once, each for itself; None for one that stands for itself.
     """
 
     human: int
     synthetic: tuple[int, ...] = ()
+    reserve: int = 0
+    chains: int | None = None
 
     @property
     def generation(self) -> int:
         """The generation that is about to be fitted."""
         return len(self.synthetic)
 
+    def rows(self, origin: int) -> int:
+        """Rows of one origin: of the human training part (HUMAN), or of a generation."""
+        return self.human if origin == HUMAN else self.synthetic[origin]
+
 
 @dataclass(frozen=True)
 class Selection:
     """Row references: which rows a generation trains on.
 
-    generation : `(rows,)` int32, HUMAN or the generation whose corpus the row is in.
-    row : `(rows,)` int64, which row there.
+    generation : `(rows,)` int32, HUMAN or the generation whose corpus the row is in; `(chains, rows)` where chains
+        choose each for itself.
+    row : which row there, int64 of the same shape.
+    whole : origins of which every row is chosen once, beside those.
     """
 
     generation: Ints
     row: Ints
+    whole: tuple[int, ...] = ()
+
+    def spelled_out(self, pool: Pool) -> Selection:
+        """The same rows one by one, ordered by origin; for one chain."""
+        assert self.row.ndim == 1, self.row.shape
+        counts = [pool.rows(origin) for origin in self.whole]
+        generation = np.concatenate([np.repeat(np.array(self.whole, np.int32), counts), self.generation])
+        row = np.concatenate([*(np.arange(count, dtype=np.int64) for count in counts), self.row])
+        order = np.argsort(generation, kind="stable")
+        return Selection(generation[order], row[order])
 
     def __len__(self) -> int:
-        return len(self.row)
+        """How many rows are referred to one by one (in each chain)."""
+        return int(self.row.shape[-1])
 
 
 @dataclass(frozen=True)

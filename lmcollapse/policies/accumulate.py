@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from lmcollapse.policies.rows import every, together
+from lmcollapse.policies.rows import every, forgetful, together
 from lmcollapse.types import HUMAN, Pool, Selection
 
 
+@forgetful
 def accumulate(pool: Pool, rng: np.random.Generator) -> Selection:
     """All human text and all that every generation so far has written; the training set grows.
 

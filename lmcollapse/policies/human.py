@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from lmcollapse.policies.rows import every
+from lmcollapse.policies.rows import every, forgetful
 from lmcollapse.types import HUMAN, Pool, Selection
 
 
+@forgetful
 def human(pool: Pool, rng: np.random.Generator) -> Selection:
     """The control: the whole human part every generation, as many optimizer steps as generation 0.
 

@@ -7,12 +7,13 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from lmcollapse.policies.rows import draw, every, together
+from lmcollapse.policies.rows import draw, every, forgetful, together
 from lmcollapse.types import HUMAN, Pool, Selection, UserError
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
+@forgetful
 def mix(
     pool: Pool,
     rng: np.random.Generator,

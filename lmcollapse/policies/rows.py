@@ -2,29 +2,59 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import numpy as np
 
-from lmcollapse.types import HUMAN, Pool, Selection
+from lmcollapse.types import Pool, Selection
+
+P = TypeVar("P", bound=Callable[..., Selection])
 
 
-def every(pool: Pool, generation: int) -> Selection:
-    """All rows of one origin (HUMAN, or a generation), in their order."""
-    rows = pool.human if generation == HUMAN else pool.synthetic[generation]
-    return Selection(np.full(rows, generation, np.int32), np.arange(rows, dtype=np.int64))
+def forgetful(policy: P) -> P:
+    """Marks a policy that picks single rows of human text and of the newest generation only.
+
+    Older corpora, of which it may still choose all rows, need then not be kept in memory where many chains run at once.
+    """
+    policy.forgetful = True  # type: ignore[attr-defined]
+    return policy
 
 
-def draw(pool: Pool, generation: int, wanted: int, rng: np.random.Generator) -> Selection:
+def is_forgetful(policy: Callable[..., Selection]) -> bool:
+    """Whether a policy is marked so."""
+    return getattr(policy, "forgetful", False)
+
+
+def every(pool: Pool, origin: int) -> Selection:
+    """All rows of one origin (HUMAN, or a generation)."""
+    return Selection(np.empty(0, np.int32), np.empty(0, np.int64), (origin,))
+
+
+def draw(pool: Pool, origin: int, wanted: int, rng: np.random.Generator) -> Selection:
     """`wanted` rows of one origin at random, without replacement as far as they reach.
 
     Where more are wanted than there are, each row is used as often as the next one, give or take once.
     """
-    there = pool.human if generation == HUMAN else pool.synthetic[generation]
-    assert there > 0 or wanted == 0, (generation, there, wanted)
+    there = pool.rows(origin)
+    assert there > 0 or wanted == 0, (origin, there, wanted)
     rounds = -(-wanted // there) if wanted else 0
-    rows = np.concatenate([np.empty(0, np.int64), *(rng.permutation(there) for _ in range(rounds))])[:wanted]
-    return Selection(np.full(wanted, generation, np.int32), np.sort(rows).astype(np.int64))
+    chains = () if pool.chains is None else (pool.chains,)
+    empty = np.empty((*chains, 0), np.int64)
+    shuffled = [rng.permuted(np.broadcast_to(np.arange(there), (*chains, there)), axis=-1) for _ in range(rounds)]
+    rows = np.sort(np.concatenate([empty, *shuffled], axis=-1)[..., :wanted], axis=-1)
+    return Selection(np.full(rows.shape, origin, np.int32), rows.astype(np.int64))
 
 
 def together(*parts: Selection) -> Selection:
     """The rows of all parts."""
-    return Selection(np.concatenate([p.generation for p in parts]), np.concatenate([p.row for p in parts]))
+    chains = max((part.row.shape[:-1] for part in parts), key=len)
+
+    def joined(columns: list[np.ndarray]) -> np.ndarray:  # type: ignore[type-arg]
+        return np.concatenate([np.broadcast_to(column, (*chains, column.shape[-1])) for column in columns], axis=-1)
+
+    return Selection(
+        joined([part.generation for part in parts]),
+        joined([part.row for part in parts]),
+        tuple(origin for part in parts for origin in part.whole),
+    )
