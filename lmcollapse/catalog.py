@@ -85,6 +85,9 @@ CATALOG: dict[str, dict[str, str]] = {
     "figure": {
         "measures": "lmcollapse.figures.measures:measures",
         "sequence_perplexity": "lmcollapse.figures.sequence_perplexity:sequence_perplexity",
+        "chains": "lmcollapse.figures.chains:chains",
+        "densities": "lmcollapse.figures.densities:densities",
+        "mixtures": "lmcollapse.figures.mixtures:mixtures",
     },
 }
 

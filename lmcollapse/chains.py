@@ -9,6 +9,7 @@ was resumed changes a number.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ import numpy as np
 
 from lmcollapse.catalog import find
 from lmcollapse.config import Config
+from lmcollapse.metrics.words import words
 from lmcollapse.policies.rows import every, is_forgetful
 from lmcollapse.store import step_seed
 from lmcollapse.substrates.chain import ChainSubstrate
@@ -293,9 +295,15 @@ def experiment_of(config: Config, text: Documents | None = None) -> Experiment:
     substrate = config.build_substrate()
     assert isinstance(substrate, ChainSubstrate), f"{config.substrate} is no substrate of many chains"
     substrate.check(config.start)
-    experiment = Experiment(config, substrate.settle(text))
+    experiment = Experiment(config, substrate.settle(None if text is None else word_counts(text)))
     experiment.check()
     return experiment
+
+
+def word_counts(text: Documents) -> Ints:
+    """Occurrences of each word, the most frequent first."""
+    counts = Counter(word for document in text.texts for word in words(document))
+    return np.sort(np.fromiter(counts.values(), np.int64, len(counts)))[::-1]
 
 
 def _take(values: Floats, rows: Ints) -> Floats:

@@ -23,7 +23,10 @@ from lmcollapse.types import UserError
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Entry point of `lmcollapse`. Exit status: 0 done, 2 something given cannot be used, 130 interrupted."""
+    """Entry point of `lmcollapse`.
+
+    Exit status: 0 done, 1 a check failed, 2 something given cannot be used, 130 interrupted.
+    """
     given = list(sys.argv[1:] if argv is None else argv)
     # a `kill` ends a run as Ctrl-C does: work files are removed, and the next start goes on from the last finished step
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -205,6 +208,31 @@ def verdicts(
         console.print(summaries_table(summary))
 
 
+def selfcheck(*, json_: Annotated[bool, arg(name="json")] = False) -> None:
+    """Is this copy right? The simple substrates against exact theory, in seconds; exit status 1 where a row fails.
+
+    Args:
+        json_: print one JSON object a row.
+    """
+    from dataclasses import asdict
+
+    from lmcollapse.progress import Terminal
+    from lmcollapse.selfcheck import selfcheck, selfcheck_table
+
+    with Terminal(Console(stderr=True, highlight=False)) as progress:
+        checks = selfcheck(progress)
+    failed = [check for check in checks if not check.passed]
+    if json_:
+        for check in checks:
+            print(json.dumps({**asdict(check), "passed": check.passed}))
+    else:
+        console = Console(highlight=False)
+        console.print(selfcheck_table(checks))
+        console.print(f"\n{len(checks) - len(failed)} of {len(checks)} checks passed")
+    if failed:
+        sys.exit(1)
+
+
 def plot(runs: Positional[Annotated[tuple[Path, ...], arg(metavar="RUN")]], *, out: Path = Path("figures")) -> None:
     """Draw the figures of one run, or of several laid over each other, as PNG and PDF.
 
@@ -319,6 +347,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "evaluate": evaluate,
     "measure": measure,
     "verdicts": verdicts,
+    "selfcheck": selfcheck,
     "plot": plot,
     "sample": sample,
     "status": status,

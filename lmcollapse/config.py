@@ -6,7 +6,7 @@ the corpus of that kind), so the class that holds a configuration is put togethe
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -99,11 +99,12 @@ def parse(given: Mapping[str, Any], where: str = "configuration") -> Config:
         given.setdefault("measures", {})
     refused = {"nothing": ("corpus", "measures"), "some text": ("measures",)}.get(reads, ())
     sections: dict[str, Any] = {}
-    for name, options in [
-        ("corpus", lambda section: _component("corpus", section, where, CorpusOptions)),
-        ("policy", lambda section: _component("policy", section, where, Options)),
-        ("measures", _measures),
-    ]:
+    makers: dict[str, Callable[[Mapping[str, Any]], type[Options]]] = {
+        "corpus": lambda section: _component("corpus", section, where, CorpusOptions),
+        "policy": lambda section: _component("policy", section, where, Options),
+        "measures": _measures,
+    }
+    for name, options in makers.items():
         section = given.setdefault(name, None)
         if section is None and name != "policy" and reads not in DEFAULT_CORPUS:
             sections[name] = (None, None)

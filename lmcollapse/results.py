@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,13 @@ from lmcollapse.config import condition
 from lmcollapse.metrics.sequence_perplexity import nats_per_token
 from lmcollapse.parquet import read_scores
 from lmcollapse.readings import flat, load_readings
+from lmcollapse.spans import PERCENTILES
 from lmcollapse.steps import REFERENCE, folder_of, judged_file
 from lmcollapse.store import read_manifest, read_metrics
 from lmcollapse.types import HUMAN, Floats, UserError
+
+COLUMNS = ("run", "condition", "seed", "generation", "measure", "value", "low", "high")
+OVER_CHAINS = tuple(f"p{percent}" for percent in PERCENTILES)
 
 
 def table(runs: Sequence[Path]) -> pd.DataFrame:
@@ -25,22 +30,34 @@ def table(runs: Sequence[Path]) -> pd.DataFrame:
     (NaN where the measure is not defined), `low` and `high` (its 95 % interval, NaN where it has none). Generation -1
     is held-out human text, a sample as large as those of the generations. Runs stand in the order given, each once.
 
+    In a run of chains the value is the mean over the chains, `collapsed` is the share of them that are degenerate, and
+    generation -1 is the distribution that human data come from, which is known exactly.
+
     Raises UserError for a directory that holds no run, a run without a finished generation, and damaged files.
     """
+    return _tidy(runs, COLUMNS)
+
+
+def over_chains(runs: Sequence[Path]) -> pd.DataFrame:
+    """The runs of chains among these as in `table`, with percentiles over the chains: columns `p5`, `p50` and `p95`."""
+    return _tidy([run for run in runs if of_chains(manifest_of(run))], COLUMNS + OVER_CHAINS)
+
+
+def _tidy(runs: Sequence[Path], columns: Sequence[str]) -> pd.DataFrame:
     rows = [
         {**run, "generation": generation, **reading}
         for path, run in _described(runs)
         for generation, readings in [(HUMAN, _reference(path)), *enumerate(_readings(path))]
         for reading in _with_intervals(readings)
     ]
-    columns = ["run", "condition", "seed", "generation", "measure", "value", "low", "high"]
-    return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(columns[-3:], np.float64))
+    numbers = columns[COLUMNS.index("value") :]
+    return pd.DataFrame(rows, columns=list(columns)).astype(dict.fromkeys(numbers, np.float64))
 
 
 def judges(runs: Sequence[Path]) -> list[str]:
     """The models that judge what all of these runs wrote; the first one is generation 0's of each."""
-    manifests = [read_manifest(run) for run in runs]
-    named = [manifest["config"].get("scoring", {}).get("judges", []) for manifest in manifests if manifest]
+    manifests = [manifest for run in runs if (manifest := read_manifest(run)) and not of_chains(manifest)]
+    named = [manifest["config"].get("scoring", {}).get("judges", []) for manifest in manifests]
     return ["generation_0", *(named[0] if named and all(names == named[0] for names in named) else [])]
 
 
@@ -48,26 +65,38 @@ def sequences(runs: Sequence[Path], judge: int = 0) -> pd.DataFrame:
     """Every sequence that a finished generation wrote, one a row, with its perplexity under a judge.
 
     Columns: `run`, `condition`, `seed` and `generation` as in `table`, and `perplexity` (infinite where it overflows).
-    Raises UserError as `table` does.
+    Chains write none. Raises UserError as `table` does.
 
     judge : its place in `judges`; 0 for generation 0's model.
     """
     parts = [
         pd.DataFrame({**run, "generation": generation, "perplexity": _sequence_perplexities(path, generation, judge)})
         for path, run in _described(runs)
+        if not of_chains(manifest_of(path))
         for generation in range(len(_readings(path)))
     ]
-    return pd.concat(parts, ignore_index=True)
+    nothing = pd.DataFrame(columns=["run", "condition", "seed", "generation", "perplexity"])
+    return pd.concat(parts, ignore_index=True) if parts else nothing
+
+
+def manifest_of(run: Path) -> dict[str, Any]:
+    """The manifest of a run; UserError where the directory holds none."""
+    manifest = read_manifest(run)
+    if manifest is None:
+        raise UserError(f"{run} holds no run; give a directory that `lmcollapse run` has written")
+    return manifest
+
+
+def of_chains(manifest: Mapping[str, Any]) -> bool:
+    """Whether a run is one of many chains of a simple model, in arrays."""
+    return "chains" in manifest["config"]
 
 
 def _described(runs: Sequence[Path]) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Each run directory with what tells it from the others."""
     given = {run.resolve(): run for run in runs}
     for path, name in zip(given.values(), names(list(given)), strict=True):
-        manifest = read_manifest(path)
-        if manifest is None:
-            raise UserError(f"{path} holds no run; give a directory that `lmcollapse run` has written")
-        config = manifest["config"]
+        config = manifest_of(path)["config"]
         yield path, {"run": name, "condition": condition(config["policy"]), "seed": config["seed"]}
 
 
@@ -94,22 +123,32 @@ def _readings(run: Path) -> list[dict[str, float | None]]:
 
 
 def _reference(run: Path) -> dict[str, float | None]:
-    """The measures of held-out human text."""
+    """The measures of held-out human text, or of the distribution that human data come from."""
     try:
-        return flat(load_readings(run / REFERENCE))
+        readings = load_readings(run / REFERENCE)
     except (OSError, ValueError, TypeError) as error:
         raise UserError(
             f"{run / REFERENCE}: cannot be read ({error}); the same `lmcollapse run` makes it again"
         ) from None
+    if of_chains(manifest_of(run)):
+        readings = [replace(reading, low=reading.value, high=reading.value) for reading in readings]
+    return flat(readings)
 
 
 def _with_intervals(readings: Mapping[str, float | None]) -> Iterator[dict[str, Any]]:
-    """Flat readings as one row a measure."""
-    bounds = {name for name in readings if f"{name}_low" in readings and f"{name}_high" in readings}
+    """Flat readings as one row a measure; its interval and its percentiles stand beside it."""
+    beside: dict[str, dict[str, str]] = {}
+    for ends in (("low", "high"), OVER_CHAINS):
+        for name in readings:
+            parts = {end: f"{name}_{end}" for end in ends}
+            if readings.keys() >= set(parts.values()):
+                beside[name] = beside.get(name, {}) | parts
+    parts_of_others = {part for parts in beside.values() for part in parts.values()}
     for name, value in readings.items():
-        if name.removesuffix("_low").removesuffix("_high") not in bounds or name in bounds:
-            low, high = (readings.get(f"{name}_{end}") if name in bounds else None for end in ("low", "high"))
-            yield {"measure": name, "value": value, "low": low, "high": high}
+        if name not in parts_of_others:
+            yield {"measure": name, "value": value} | {
+                end: readings[part] for end, part in beside.get(name, {}).items()
+            }
 
 
 def _sequence_perplexities(run: Path, generation: int, judge: int) -> Floats:

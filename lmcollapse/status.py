@@ -6,17 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rich.console import Group
 from rich.markup import escape
 from rich.table import Table
 
 from lmcollapse.config import condition
-from lmcollapse.progress import SHOWN, number
+from lmcollapse.progress import SHOWN, number, shown
 from lmcollapse.steps import ARTEFACTS, folder_of
 from lmcollapse.store import LOCK, RECORD, holder, read_manifest, read_metrics
 from lmcollapse.types import UserError
 
 MEASURES = ("perplexity", "distinct_2", "tail_coverage")
-"""The last measures that the table shows; `metrics.jsonl` has all of them."""
+"""The last measures of text that the table shows; `metrics.jsonl` has all of them."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class RunStatus:
     """One run: its name (its directory below the one asked about), policy, generations measured and wanted, measures.
 
     state : "finished", "diverged" (and where), "running" (and the step that is being made) or "stopped" (and the step
-        that is next).
+        that is next). Chains have no steps within a generation.
     """
 
     name: str
@@ -54,26 +55,48 @@ def _status_of(path: Path, name: str) -> RunStatus:
     if manifest is None:
         return RunStatus(name, "?", 0, 0, "running: preparing" if running else "stopped: before generation 0", {})
     config = manifest["config"]
+    state = "running" if running else "stopped"
     if len(table) == config["generations"]:
         state = "finished"
+    elif "chains" in config:
+        state += f": generation {len(table)}"
     else:
         folder = path / folder_of(len(table))
         step = next((name for name in ARTEFACTS if not (folder / name / RECORD).is_file()), ARTEFACTS[-1])
-        state = f"{'running' if running else 'stopped'}: generation {len(table)}, {step}"
+        state += f": generation {len(table)}, {step}"
     if (diverged := manifest.get("diverged")) and not running:
         state = f"diverged: generation {diverged['generation']}, step {diverged['step']} of the fit"
     last = table[-1] if table else {}
     return RunStatus(name, condition(config["policy"]), len(table), config["generations"], state, last)
 
 
-def status_table(runs: Sequence[RunStatus]) -> Table:
-    """The runs as a table for the terminal, legible from 80 columns on."""
-    shown = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("run", "policy", "done", "state"):
-        shown.add_column(heading, overflow="fold", no_wrap=heading == "done")
-    for key in MEASURES:
-        shown.add_column(SHOWN[key], justify="right", no_wrap=True, min_width=len(SHOWN[key]))
+def status_table(runs: Sequence[RunStatus]) -> Group:
+    """The runs as tables for the terminal, one for those with the same measures, legible from 80 columns on."""
+    text = tuple((key, SHOWN[key]) for key in MEASURES)
+    unmeasured = next((headings for run in runs if (headings := _headings(run.last))), text)
+    alike: dict[tuple[tuple[str, str], ...], list[RunStatus]] = {}
     for run in runs:
-        figures = [number(run.last.get(key)) for key in MEASURES]
-        shown.add_row(escape(run.name), escape(run.policy), f"{run.done}/{run.generations}", run.state, *figures)
-    return shown
+        alike.setdefault(_headings(run.last) or unmeasured, []).append(run)
+    first, *others = (_table(headings, members) for headings, members in alike.items())
+    return Group(first, *(part for table in others for part in ("", table)))
+
+
+def _headings(readings: dict[str, float | None]) -> tuple[tuple[str, str], ...]:
+    """The measures of a run that the table shows, each with its heading."""
+    if not readings:
+        return ()
+    headings = shown(readings)
+    keys = MEASURES if headings.keys() == SHOWN.keys() else [*list(headings)[:2], "collapsed"]
+    return tuple((key, headings[key]) for key in keys)
+
+
+def _table(headings: Sequence[tuple[str, str]], runs: Sequence[RunStatus]) -> Table:
+    drawn = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("run", "policy", "done", "state"):
+        drawn.add_column(heading, overflow="fold", no_wrap=heading == "done")
+    for _, heading in headings:
+        drawn.add_column(heading, justify="right", no_wrap=True, min_width=len(heading))
+    for run in runs:
+        figures = [number(run.last.get(key)) for key, _ in headings]
+        drawn.add_row(escape(run.name), escape(run.policy), f"{run.done}/{run.generations}", run.state, *figures)
+    return drawn

@@ -22,6 +22,9 @@ Ints = npt.NDArray[np.integer[Any]]
 Floats = npt.NDArray[np.floating[Any]]
 Bools = npt.NDArray[np.bool_]
 
+Values = npt.NDArray[Any]
+"""`(chains, rows, …)` what chains read and write."""
+
 State = dict[str, npt.NDArray[Any]]
 """Arrays by name, each with the chains as its first axis: the models of many chains, or what a fit needs of rows."""
 

@@ -231,7 +231,7 @@ def test_perplexity_is_logarithmic_where_it_spans_more_than_five_times(
     assert sum(20 <= tick <= highest for tick in axes.get_yticks()) >= 2
 
 
-@pytest.mark.parametrize("low", [1.0, 1.3, 29.0, 99.999])
+@pytest.mark.parametrize("low", [np.nextafter(0.1, 0), 1.0, 1.3, 29.0, 99.999])
 @pytest.mark.parametrize("ratio", [4, 5.1, 40, 3e3, 1e9, 1e305])
 def test_a_logarithmic_axis_has_a_few_ticks_and_they_enclose_the_values(low: float, ratio: float) -> None:
     axes = Figure().subplots()

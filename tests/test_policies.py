@@ -8,10 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmcollapse.policies.accumulate import accumulate
+from lmcollapse.policies.accumulate_subsample import accumulate_subsample
+from lmcollapse.policies.fresh import fresh
 from lmcollapse.policies.human import human
 from lmcollapse.policies.mix import mix
 from lmcollapse.policies.replace import replace
-from lmcollapse.types import HUMAN, Pool, UserError
+from lmcollapse.types import HUMAN, Pool, Selection, UserError
 
 POOL = Pool(human=100, synthetic=(100, 90, 110))
 
@@ -20,28 +22,75 @@ def rng() -> np.random.Generator:
     return np.random.default_rng(0)
 
 
+def rows_of(chosen: Selection, pool: Pool = POOL) -> set[tuple[int, int]]:
+    """Every row that was chosen; none twice."""
+    spelled = chosen.spelled_out(pool)
+    rows = list(zip(spelled.generation.tolist(), spelled.row.tolist(), strict=True))
+    assert len(set(rows)) == len(rows)
+    return set(rows)
+
+
 def test_replace_takes_the_newest_corpus_whole_and_nothing_else() -> None:
-    chosen = replace(POOL, rng())
-    assert set(chosen.generation) == {2}
-    assert chosen.row.tolist() == list(range(110))
+    assert rows_of(replace(POOL, rng())) == {(2, row) for row in range(110)}
 
 
 def test_accumulate_takes_everything_once() -> None:
-    chosen = accumulate(POOL, rng())
-    references = set(zip(chosen.generation.tolist(), chosen.row.tolist(), strict=True))
-    assert len(chosen) == len(references) == 100 + 100 + 90 + 110
-    assert {g for g, _ in references} == {HUMAN, 0, 1, 2}
+    chosen = rows_of(accumulate(POOL, rng()))
+    assert len(chosen) == 100 + 100 + 90 + 110
+    assert {g for g, _ in chosen} == {HUMAN, 0, 1, 2}
 
 
 def test_human_is_the_same_rows_every_generation() -> None:
-    chosen = human(POOL, rng())
-    assert set(chosen.generation) == {HUMAN}
-    assert chosen.row.tolist() == list(range(100))
+    assert rows_of(human(POOL, rng())) == {(HUMAN, row) for row in range(100)}
+
+
+def test_a_subsample_is_drawn_from_everything_and_as_large_as_the_human_part() -> None:
+    drawn = [rows_of(accumulate_subsample(POOL, np.random.default_rng(seed))) for seed in range(300)]
+    assert all(len(rows) == 100 for rows in drawn)
+    everything = rows_of(accumulate(POOL, rng()))
+    assert set.union(*drawn) == everything
+    human_rows = sum(g == HUMAN for rows in drawn for g, _ in rows)
+    expected, variance = 100 * 100 / 400, 100 * 0.25 * 0.75 * 300 / 399  # hypergeometric
+    assert abs(human_rows / 300 - expected) < 4 * np.sqrt(variance / 300)
+
+
+@given(st.integers(1, 400), st.floats(0, 1), st.integers(1, 6))
+def test_fresh_rows_are_new_each_generation(humans: int, share: float, generations: int) -> None:
+    wanted = round(share * humans)
+    seen: set[tuple[int, int]] = set()
+    for generation in range(1, generations + 1):
+        pool = Pool(humans, (humans,) * generation, reserve=wanted * generations)
+        chosen = rows_of(fresh(pool, rng(), human_fraction=share), pool)
+        new = {row for row in chosen if row[0] == HUMAN}
+        assert len(chosen) == humans and len(new) == wanted
+        assert all(humans <= row < humans + pool.reserve for _, row in new)
+        assert not new & seen
+        assert {g for g, _ in chosen - new} <= {generation - 1}
+        seen |= new
+
+
+def test_fresh_rows_may_run_out() -> None:
+    with pytest.raises(UserError, match="needs 100 rows of human text in reserve, and there are 99"):
+        fresh(Pool(100, (100,), reserve=99), rng())
+
+
+def test_chains_choose_each_for_itself() -> None:
+    pool = Pool(50, (50, 50), reserve=1000, chains=4)
+    for chosen in (mix(pool, rng(), human_fraction=0.5), accumulate_subsample(pool, rng())):
+        assert chosen.row.shape == chosen.generation.shape == (4, 50)
+        pairs = [
+            set(zip(g.tolist(), r.tolist(), strict=True)) for g, r in zip(chosen.generation, chosen.row, strict=True)
+        ]
+        assert all(len(rows) == 50 for rows in pairs)
+        assert len(set(map(frozenset, pairs))) == 4
+    mixed = mix(pool, rng(), human_keep=0.5)
+    assert mixed.whole == (1,) and mixed.row.shape == (4, 25)
 
 
 @given(st.integers(1, 500), st.integers(1, 500), st.floats(0, 1))
 def test_mix_fraction_is_exact_to_the_row_and_keeps_the_total(humans: int, synthetic: int, share: float) -> None:
-    chosen = mix(Pool(humans, (7, synthetic)), rng(), human_fraction=share)
+    pool = Pool(humans, (7, synthetic))
+    chosen = mix(pool, rng(), human_fraction=share).spelled_out(pool)
     assert len(chosen) == humans
     assert np.sum(chosen.generation == HUMAN) == round(share * humans)
     drawn = chosen.row[chosen.generation == 1]
@@ -55,9 +104,9 @@ def test_mix_fraction_is_exact_to_the_row_and_keeps_the_total(humans: int, synth
 
 
 def test_mix_keep_stands_beside_the_whole_newest_corpus() -> None:
-    chosen = mix(POOL, rng(), human_keep=0.1)
-    assert np.sum(chosen.generation == HUMAN) == 10
-    assert np.sum(chosen.generation == 2) == 110
+    chosen = rows_of(mix(POOL, rng(), human_keep=0.1))
+    assert sum(g == HUMAN for g, _ in chosen) == 10
+    assert chosen >= {(2, row) for row in range(110)}
     assert len(chosen) == 120
 
 

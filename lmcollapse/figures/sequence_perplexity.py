@@ -11,7 +11,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lmcollapse.figures.style import DOUBLE, SINGLE, generation_axis, log_axis, plain, styled
+from lmcollapse.figures.style import DOUBLE, PALE, SINGLE, generation_axis, log_axis, plain, styled
 from lmcollapse.metrics.sequence_perplexity import flat_name
 from lmcollapse.results import judges, sequences
 from lmcollapse.types import Floats
@@ -23,8 +23,6 @@ EDGE = 0.002
 """The axis ends where it leaves out at most this share of any generation; the outermost bins count what lies beyond."""
 TALLEST = 0.85
 """Height of the tallest histogram of a run; the distance between generations is 1."""
-PALE = 0.92
-"""How far along the colour map the last generation is; its very end is too pale for print."""
 
 
 @styled

@@ -12,8 +12,9 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from matplotlib import style
+from matplotlib import colormaps, style
 from matplotlib.axis import Axis
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogFormatterSciNotation, MaxNLocator, NullLocator
@@ -55,6 +56,8 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 """Okabe and Ito's palette, jfly.uni-koeln.de/color, without its yellow, which is too pale for a line on white."""
 MARKERS = "osD^vPX"
 DASHES = ("-", "--", ":", "-.")
+PALE = 0.92
+"""How far along the colour map the last generation is; its very end is too pale for print."""
 
 
 def line_styles(runs: Sequence[str], generations: int) -> dict[str, dict[str, Any]]:
@@ -67,6 +70,14 @@ def line_styles(runs: Sequence[str], generations: int) -> dict[str, dict[str, An
             "linestyle": DASHES[i // len(COLOURS) % len(DASHES)],
         }
         for i, run in enumerate(runs)
+    }
+
+
+def sequence_colours(generations: Sequence[int]) -> dict[int, str]:
+    """A colour for each generation, from dark to pale."""
+    return {
+        generation: to_hex(colormaps["viridis"](PALE * place / max(len(generations) - 1, 1)))
+        for place, generation in enumerate(generations)
     }
 
 
@@ -104,14 +115,19 @@ def log_axis(axis: Axis, low: float, high: float) -> tuple[float, float]:
     first, last = math.floor(math.log10(low)), min(math.ceil(math.log10(high)), 308)
     wide = high > 300 * low
     step = max(1, math.ceil((last - first) / 6))
-    ticks = [factor * 10.0**n for n in range(first, last + 1, step) for factor in ((1,) if wide else (1, 2, 5))]
+    ticks = [
+        factor * 10.0**n
+        for n in range(first - first % step, last + 1, step)
+        for factor in ((1,) if wide else (1, 2, 5))
+    ]
     axis.set_ticks(ticks)
     axis.set_minor_locator(NullLocator())
-    if high < 1e5:
+    if first >= -4 and high < 1e5:
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
     else:
         axis.set_major_formatter(LogFormatterSciNotation(minor_thresholds=(math.inf, math.inf)))
-    return max(tick for tick in ticks if tick <= low), min((tick for tick in ticks if tick >= high), default=high)
+    below = max((tick for tick in ticks if tick <= low), default=low)  # a logarithm may round up to a whole number
+    return below, min((tick for tick in ticks if tick >= high), default=high)
 
 
 @styled

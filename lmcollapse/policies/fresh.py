@@ -26,9 +26,8 @@ def fresh(
     before = wanted * (pool.generation - 1)
     if before + wanted > pool.reserve:
         raise UserError(
-            f"policy fresh: generation {pool.generation} needs rows {before:,} to {before + wanted:,} of the human text "
-            f"in reserve, which has {pool.reserve:,}; raise corpus.reserve_words, or lower policy.human_fraction or "
-            "generations"
+            f"policy fresh: generation {pool.generation} needs {before + wanted:,} rows of human text in reserve, and "
+            f"there are {pool.reserve:,}; raise corpus.reserve_words, or lower policy.human_fraction or generations"
         )
     rows = pool.human + before + np.arange(wanted, dtype=np.int64)
     new = Selection(np.full(wanted, HUMAN, np.int32), rows)

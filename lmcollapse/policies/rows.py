@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from lmcollapse.types import Pool, Selection
+from lmcollapse.types import Ints, Pool, Selection
 
 P = TypeVar("P", bound=Callable[..., Selection])
 
@@ -50,7 +50,7 @@ def together(*parts: Selection) -> Selection:
     """The rows of all parts."""
     chains = max((part.row.shape[:-1] for part in parts), key=len)
 
-    def joined(columns: list[np.ndarray]) -> np.ndarray:  # type: ignore[type-arg]
+    def joined(columns: list[Ints]) -> Ints:
         return np.concatenate([np.broadcast_to(column, (*chains, column.shape[-1])) for column in columns], axis=-1)
 
     return Selection(

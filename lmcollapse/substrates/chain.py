@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from lmcollapse.options import Options
-from lmcollapse.types import Bools, Documents, Floats, Start, State, UserError
+from lmcollapse.types import Bools, Floats, Ints, Start, State, UserError, Values
 
 
 class ChainSubstrate(Options):
@@ -37,15 +37,18 @@ class ChainSubstrate(Options):
         """Nothing is left to the machine."""
         return self
 
-    def settle(self, text: Documents | None) -> Self:
-        """The substrate with what it takes from a corpus, where it reads one."""
+    def settle(self, counts: Ints | None) -> Self:
+        """The substrate with what it takes from a corpus, where it reads one.
+
+        counts : occurrences of each word of the human training part, the most frequent first.
+        """
         return self
 
-    def human(self, rng: np.random.Generator, chains: int, rows: int) -> Floats:
+    def human(self, rng: np.random.Generator, chains: int, rows: int) -> Values:
         """`(chains, rows, …)` human data."""
         raise NotImplementedError
 
-    def statistic(self, values: Floats) -> State:
+    def statistic(self, values: Values) -> State:
         """All that a fit needs of `(chains, rows, …)` values; by default the values themselves."""
         return {"rows": values}
 
@@ -57,7 +60,7 @@ class ChainSubstrate(Options):
         """The model of each chain. `previous` are the models of the generation before, None in generation 0."""
         raise NotImplementedError
 
-    def sample(self, model: State, rows: int, rng: np.random.Generator, human: Floats) -> Floats:
+    def sample(self, model: State, rows: int, rng: np.random.Generator, human: Values) -> Values:
         """`(chains, rows, …)` values written by the models. `human` are the rows that generation 0 read."""
         raise NotImplementedError
 

@@ -31,8 +31,8 @@ class Gaussian(ChainSubstrate):
         least = self.dimensions + 1
         if self.rows < least:
             raise UserError(
-                f"rows is {self.rows} and dimensions is {self.dimensions}: a covariance of {self.dimensions} dimensions "
-                f"needs {least} rows at least; raise rows"
+                f"rows is {self.rows} and dimensions is {self.dimensions}: a covariance that is not singular needs "
+                f"{least} rows at least; raise rows"
             )
 
     @property
@@ -82,7 +82,7 @@ class Gaussian(ChainSubstrate):
         return values
 
     def measure(self, model: State) -> dict[str, Floats]:
-        """Of each dimension on average: squared error of the mean, variance, deviation and its logarithm, Wasserstein-2.
+        """Squared error of the mean, variance, deviation and log variance, each the average over dimensions.
 
         `w2_squared` is the squared Wasserstein-2 distance to the standard normal, summed over dimensions.
         """

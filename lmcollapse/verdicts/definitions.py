@@ -237,6 +237,8 @@ DEFINITIONS: dict[str, Test] = {
         Departure("semantic_diversity", "semantic diversity", ratio, "diversity_ratio", rising=False),
         Departure("distinct_2_human", "distinct-2 over human words", ratio, "diversity_ratio", rising=False),
         Departure("distinct_2", "distinct-2", ratio, "diversity_ratio", rising=False),
+        Departure("variance", "the variance", ratio, "diversity_ratio", rising=False),
+        Departure("heterozygosity", "heterozygosity", ratio, "diversity_ratio", rising=False),
     ),
     "entanglement of real data modes": departure(
         Departure("mauve", "MAUVE", difference, "mauve_drop", rising=False),
@@ -245,6 +247,7 @@ DEFINITIONS: dict[str, Test] = {
     "disappearance of real tail data": departure(
         Departure("tail_coverage", "tail coverage", ratio, "tail_ratio", rising=False),
         Departure("survival_1", "survival of words that occur once", ratio, "tail_ratio", rising=False),
+        Departure("support", "the number of symbols left", ratio, "tail_ratio", rising=False),
     ),
     "appearance of hallucinated data": departure(
         Departure("invented_words", "the share of invented words", difference, "invented_share", rising=True),
