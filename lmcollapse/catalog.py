@@ -25,8 +25,6 @@ CATALOG: dict[str, dict[str, str]] = {
     },
     "substrate": {
         "causal_lm": "lmcollapse.substrates.causal_lm:CausalLM",
-        "ngram": "lmcollapse.substrates.ngram:NGram",
-        "vae": "lmcollapse.substrates.vae:VAE",
         "gaussian": "lmcollapse.substrates.gaussian:Gaussian",
         "gaussian_mixture": "lmcollapse.substrates.gaussian_mixture:GaussianMixture",
         "kde": "lmcollapse.substrates.kde:KDE",

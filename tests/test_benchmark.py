@@ -24,6 +24,7 @@ measure = importlib.import_module("benchmarks.measure")
 sample = importlib.import_module("benchmarks.sample")
 fit = importlib.import_module("benchmarks.fit")
 generation = importlib.import_module("benchmarks.generation")
+chains = importlib.import_module("benchmarks.chains")
 
 
 def benchmark(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -102,6 +103,12 @@ def test_the_generation_by_other_packages_scores_as_the_project_does() -> None:
     rows = [[0, *row] for row in tokens.tolist()]
     expected = fit.perplexity(module, np.array(rows))
     assert generation.perplexity(module, tokens.tolist(), 0, 6) == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_usual_loop_over_chains_does_the_same() -> None:
+    ours, loop = (side(400, 5, 20) for side in (chains.ours, chains.one_by_one))
+    assert ours == pytest.approx((1 - 1 / 20) ** 5, abs=0.09)
+    assert loop == pytest.approx((1 - 1 / 20) ** 5, abs=0.09)
 
 
 def test_sides_take_turns_and_missing_ones_are_skipped(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lmcollapse.policies.rows import every, forgetful, together
+from lmcollapse.policies.rows import every, forgetful
 from lmcollapse.types import HUMAN, Pool, Selection
 
 
@@ -14,4 +14,4 @@ def accumulate(pool: Pool, rng: np.random.Generator) -> Selection:
 
     Gerstgrasser et al. 2024, arXiv 2404.01413.
     """
-    return together(*(every(pool, generation) for generation in range(HUMAN, pool.generation)))
+    return every(pool, *range(HUMAN, pool.generation))

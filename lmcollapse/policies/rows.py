@@ -26,9 +26,9 @@ def is_forgetful(policy: Callable[..., Selection]) -> bool:
     return getattr(policy, "forgetful", False)
 
 
-def every(pool: Pool, origin: int) -> Selection:
-    """All rows of one origin (HUMAN, or a generation)."""
-    return Selection(np.empty(0, np.int32), np.empty(0, np.int64), (origin,))
+def every(pool: Pool, *origins: int) -> Selection:
+    """All rows of these origins (HUMAN, or a generation)."""
+    return Selection(np.empty(0, np.int32), np.empty(0, np.int64), origins)
 
 
 def draw(pool: Pool, origin: int, wanted: int, rng: np.random.Generator) -> Selection:
