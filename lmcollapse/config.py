@@ -29,6 +29,8 @@ class CorpusOptions(Options):
     """Size of the training part in words (runs of non-blanks), drawn at random by document; null for all there is."""
     heldout_words: int | None = Field(None, gt=0)
     """Size of the held-out part, likewise."""
+    reserve_words: int | None = Field(None, gt=0)
+    """Size of a part that is kept back from generation 0, for policies that bring in fresh text; null for none."""
 
 
 class MeasureOptions(Options):

@@ -41,6 +41,7 @@ def run(config: Config, out: Path, progress: Progress | None = None) -> Path:
         human = steps.human()
         base = steps.base(human)
         rows = steps.rows(base, human)
+        steps.check_reserve(rows)
         begin(here, config, steps.substrate, human.facts, rows.facts)
         steps.reference(human)
 

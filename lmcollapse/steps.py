@@ -28,7 +28,19 @@ from lmcollapse.parquet import (
 from lmcollapse.policies.rows import every
 from lmcollapse.readings import human_text, lineage, load_readings, read_off, write_readings
 from lmcollapse.store import Artefact, Facts, Run, step_seed
-from lmcollapse.types import HUMAN, Corpus, Human, Ints, Pool, Progress, Reading, Scores, Selection, Substrate
+from lmcollapse.types import (
+    HUMAN,
+    Corpus,
+    Documents,
+    Human,
+    Ints,
+    Pool,
+    Progress,
+    Reading,
+    Scores,
+    Selection,
+    Substrate,
+)
 
 Rows = tuple[Corpus, Corpus]
 """The human training part and the held-out part."""
@@ -53,6 +65,9 @@ ARTEFACTS = ("train", "model", "corpus", "scores", "measures")
 LOGS = ("fit.jsonl",)
 """Files that a substrate leaves and that say how long things took."""
 
+RESERVE = "reserve.parquet"
+"""Human text that generation 0 does not read, where there is any."""
+
 REFERENCE = "reference"
 """The folder of the measures of held-out human text."""
 
@@ -72,7 +87,17 @@ class Steps:
 
     def check(self) -> None:
         """Try the policy on a pool of a few rows: what it refuses is refused before any compute is spent."""
-        self._select(1, Pool(human=10, synthetic=(10,)))
+        self._select(1, Pool(human=10, synthetic=(10,), reserve=10))
+
+    def check_reserve(self, rows: Artefact[Rows]) -> None:
+        """Raise UserError where the human text in reserve will not last for all generations."""
+        last = self.config.generations - 1
+        if last:
+            self._select(last, self._pool(rows, [rows.facts["train"]["rows"]] * last))
+
+    def _pool(self, rows: Artefact[Rows], synthetic: Sequence[int]) -> Pool:
+        reserve = rows.facts.get("reserve", {"rows": 0})["rows"]
+        return Pool(rows.facts["train"]["rows"], tuple(synthetic), reserve)
 
     def human(self) -> Artefact[Human]:
         """Human text in its two parts."""
@@ -87,10 +112,14 @@ class Steps:
                 human = load_human(kind, corpus, seed=seed, **sizes)
             write_documents(human.train, folder / "train.parquet")
             write_documents(human.heldout, folder / "heldout.parquet")
+            if len(human.reserve):
+                write_documents(human.reserve, folder / RESERVE)
             return human.facts
 
         def read(folder: Path) -> Human:
-            return Human(read_documents(folder / "train.parquet"), read_documents(folder / "heldout.parquet"))
+            train, heldout = read_documents(folder / "train.parquet"), read_documents(folder / "heldout.parquet")
+            reserve = read_documents(folder / RESERVE) if (folder / RESERVE).is_file() else Documents([], [])
+            return Human(train, heldout, reserve=reserve)
 
         return self.run.make("human", write, read, options=options, seed=seed)
 
@@ -110,10 +139,18 @@ class Steps:
 
         def write(folder: Path, progress: Progress) -> Facts:
             with progress.stage("encoding human text"):
-                train, heldout = self.substrate.encode(base.path, human.read())
+                text = human.read()
+                train, heldout = self.substrate.encode(base.path, text)
+                more = len(text.reserve) > 0
+                reserve = self.substrate.encode(base.path, Human(text.reserve, text.heldout))[0] if more else None
             write_corpus(train, folder / "train.parquet")
             write_corpus(heldout, folder / "heldout.parquet")
-            return {"train": _size(train), "heldout": _size(heldout)}
+            facts = {"train": _size(train), "heldout": _size(heldout)}
+            if reserve is None:
+                return facts
+            # one numbering for all human rows: those in reserve come after the others
+            write_corpus(replace(reserve, row=reserve.row + len(train)), folder / RESERVE)
+            return facts | {"reserve": _size(reserve)}
 
         def read(folder: Path) -> Rows:
             return read_corpus(folder / "train.parquet"), read_corpus(folder / "heldout.parquet")
@@ -122,7 +159,7 @@ class Steps:
 
     def mix(self, generation: int, rows: Artefact[Rows], corpora: Sequence[Artefact[Corpus]]) -> Artefact[Selection]:
         """The policy's choice of the rows that this generation trains on."""
-        pool = Pool(rows.facts["train"]["rows"], tuple(corpus.facts["rows"] for corpus in corpora))
+        pool = self._pool(rows, [corpus.facts["rows"] for corpus in corpora])
 
         def write(folder: Path, progress: Progress) -> Facts:
             chosen = self._select(generation, pool)
@@ -164,7 +201,7 @@ class Steps:
         seed = self._seed(generation, "model")
 
         def write(folder: Path, progress: Progress, bench: Path) -> Facts:
-            chosen = gather(train.read(), lambda g: rows.read()[0] if g == HUMAN else corpora[g].read())
+            chosen = gather(train.read(), lambda g: human_rows(rows) if g == HUMAN else corpora[g].read())
             before = previous.path if previous else None
             model = self.substrate.fit(base.path, chosen, start, before, seed, progress, bench)
             self.substrate.save(model, folder)
@@ -247,7 +284,10 @@ class Steps:
             texts = corpora[-1].read().texts
             if texts is not None:
                 text, words = human_text(human.read(), self._words)
-                trained_on = gather(trains[-1].read(), lambda g: train if g == HUMAN else corpora[g].read()).texts or ()
+                trained_on = (
+                    gather(trains[-1].read(), lambda g: human_rows(rows) if g == HUMAN else corpora[g].read()).texts
+                    or ()
+                )
                 sizes = [train.facts["origins"] for train in trains], [corpus.facts for corpus in corpora]
                 scene = replace(
                     scene,
@@ -307,6 +347,12 @@ class Steps:
 def judged_file(judge: int) -> str:
     """The scores of a corpus under one judge; 0 is generation 0's model."""
     return f"judge_{judge:02d}.parquet"
+
+
+def human_rows(rows: Artefact[Rows]) -> Corpus:
+    """All human rows that may be trained on: those of the training part, then those in reserve."""
+    train, file = rows.read()[0], rows.path / RESERVE
+    return Corpus.concatenate([train, read_corpus(file)]) if file.is_file() else train
 
 
 def token_counts(rows: Corpus) -> Ints | None:

@@ -69,8 +69,9 @@ class Documents:
 
 @dataclass(frozen=True)
 class Human:
-    """A human corpus in its two disjoint parts.
+    """A human corpus in its disjoint parts.
 
+    reserve : text that generation 0 does not read, and that policies may bring in later.
     facts : what a reader must know to obtain the same text again (package versions, data set revision, documents
         dropped and why); JSON-able, goes into the manifest.
     """
@@ -78,6 +79,7 @@ class Human:
     train: Documents
     heldout: Documents
     facts: dict[str, Any] = field(default_factory=dict)
+    reserve: Documents = field(default_factory=lambda: Documents([], []))
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,9 @@ def test_a_corpus_opens_in_datasets_with_its_origin(given: dict[str, Any], tmp_p
     [
         ("replace", [{HUMAN}, {0}, {1}]),
         ("accumulate", [{HUMAN}, {HUMAN, 0}, {HUMAN, 0, 1}]),
+        ("accumulate_subsample", [{HUMAN}, {HUMAN, 0}, {HUMAN, 0, 1}]),
         ({"kind": "mix", "human_fraction": 0.5}, [{HUMAN}, {HUMAN, 0}, {HUMAN, 1}]),
+        ({"kind": "fresh", "human_fraction": 0.25}, [{HUMAN}, {HUMAN, 0}, {HUMAN, 1}]),
         ("human", [{HUMAN}, {HUMAN}, {HUMAN}]),
     ],
 )
@@ -90,9 +92,14 @@ def test_each_generation_trains_on_what_its_policy_says(
         return fit(self, base, train, *rest)
 
     monkeypatch.setattr(Urn, "fit", watching)
+    given["corpus"] |= {"train_words": 6000, "reserve_words": 4000}
     out = run(config(given, policy=policy), tmp_path / "run")
     assert [set(train.generation.tolist()) for train in seen] == origins
-    human = read_corpus(out / "rows" / "train.parquet")
+    parts = [read_corpus(out / "rows" / f"{part}.parquet") for part in ("train", "reserve", "heldout")]
+    human = Corpus.concatenate(parts[:2])
+    assert human.row.tolist() == list(range(len(human)))
+    texts = [set(part.texts or ()) for part in parts]
+    assert texts[0].isdisjoint(texts[1]) and (texts[0] | texts[1]).isdisjoint(texts[2])
     for train in seen:  # every row is the row that its origin says it is
         for i in np.random.default_rng(0).integers(0, len(train), 20):
             g, row = int(train.generation[i]), int(train.row[i])
@@ -100,6 +107,20 @@ def test_each_generation_trains_on_what_its_policy_says(
             assert train.tokens(i).tolist() == born_in.tokens(row).tolist()
     if policy == "human":
         assert seen[1].values.tolist() == seen[0].values.tolist()
+    fresh = [set(train.row[train.generation == HUMAN].tolist()) for train in seen]
+    if isinstance(policy, dict) and policy["kind"] == "fresh":
+        wanted = round(0.25 * len(parts[0]))
+        assert [len(rows) for rows in fresh] == [len(parts[0]), wanted, wanted]
+        assert len(set.union(*fresh)) == len(parts[0]) + 2 * wanted
+    else:
+        assert max(set.union(*fresh)) < len(parts[0]), "the reserve is for policies that ask for it"
+
+
+def test_a_reserve_that_will_not_last_is_refused_at_once(given: dict[str, Any], tmp_path: Path) -> None:
+    given["corpus"] |= {"train_words": 6000, "reserve_words": 200}
+    with pytest.raises(UserError, match=r"generation 2 needs .* raise corpus\.reserve_words"):
+        run(config(given, policy={"kind": "fresh", "human_fraction": 0.5}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_two_runs_of_one_configuration_are_equal_and_another_seed_is_not(given: dict[str, Any], tmp_path: Path) -> None:

@@ -37,7 +37,8 @@ class Urn(Options):
         return self.model_copy(update={"workers": self.workers or 3})
 
     def prepare(self, human: Human, folder: Path, seed: int) -> None:
-        words = sorted({w for part in (human.train, human.heldout) for text in part.texts for w in text.split()})
+        parts = (human.train, human.heldout, human.reserve)
+        words = sorted({w for part in parts for text in part.texts for w in text.split()})
         (folder / "words.json").write_text(json.dumps(words))
 
     def encode(self, base: Path, human: Human) -> tuple[Corpus, Corpus]:

@@ -102,7 +102,14 @@ def read_text(path: Path) -> str:
     return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
 
 
-def finish(human: Human, *, train_words: int | None, heldout_words: int | None, seed: int) -> Human:
+def finish(
+    human: Human,
+    *,
+    train_words: int | None,
+    heldout_words: int | None,
+    seed: int,
+    reserve_words: int | None = None,
+) -> Human:
     """The human text that a run uses: stripped, nothing empty, disjoint, cut to size, its sizes and hashes in `facts`.
 
     A document that occurs in both parts (white space and case aside) leaves the training part: the held-out part stays
@@ -121,13 +128,19 @@ def finish(human: Human, *, train_words: int | None, heldout_words: int | None, 
         **human.facts,
         "dropped": {"empty": train_empty + heldout_empty, "from_train_as_also_in_heldout": in_both},
     }
-    train, facts["train"] = _cut(_take(train, kept), train_words, np.random.default_rng([seed, 0]))
+    train, reserve = _take(train, kept), Documents([], [])
+    if reserve_words is not None:
+        reserve, facts["reserve"] = _cut(train, reserve_words, np.random.default_rng([seed, 2]))
+        _check_size("reserve", facts["reserve"], 1, "reserve_words", also="")
+        taken = set(map(normalised, reserve.texts))  # copies of a text go together
+        train = _take(train, [i for i, text in enumerate(train.texts) if normalised(text) not in taken])
+    train, facts["train"] = _cut(train, train_words, np.random.default_rng([seed, 0]))
     heldout, facts["heldout"] = _cut(heldout, heldout_words, np.random.default_rng([seed, 1]))
     assert set(train.texts).isdisjoint(heldout.texts), "training and held-out parts share a document"
     also = f" ({in_both:,} documents left it because the held-out part has them too)" if in_both else ""
     _check_size("training", facts["train"], MIN_TRAIN_WORDS, "train_words", also)
     _check_size("held-out", facts["heldout"], MIN_HELDOUT_WORDS, "heldout_words", "")
-    return Human(train, heldout, facts)
+    return Human(train, heldout, facts, reserve)
 
 
 def _count(text: str) -> int:
