@@ -25,6 +25,7 @@ CATALOG: dict[str, dict[str, str]] = {
     },
     "substrate": {
         "causal_lm": "lmcollapse.substrates.causal_lm:CausalLM",
+        "ngram": "lmcollapse.substrates.ngram:NGram",
         "gaussian": "lmcollapse.substrates.gaussian:Gaussian",
         "gaussian_mixture": "lmcollapse.substrates.gaussian_mixture:GaussianMixture",
         "kde": "lmcollapse.substrates.kde:KDE",
