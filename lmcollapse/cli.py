@@ -335,7 +335,7 @@ def _print_configuration_help(given: Sequence[str]) -> None:
             value = value.get(part) if isinstance(value, dict) else None
         print(f"  {key}: {json.dumps(value, ensure_ascii=False)}  ({kind})\n      {text}")
     for section in ("corpus", "policy"):
-        for name in CATALOG[section]:
+        for name in CATALOG[section] if getattr(config, section) is not None else ():
             if name != getattr(config, section).kind:
                 print(f"\n  with {section}.kind={name}:")
                 for key, kind, default, text in describe(options_of(find(section, name)), f"{section}."):

@@ -15,6 +15,7 @@ from sklearn.mixture import GaussianMixture as Reference
 
 from lmcollapse.catalog import CATALOG
 from lmcollapse.chains import trajectories
+from lmcollapse.cli import main
 from lmcollapse.config import load, parse
 from lmcollapse.loop import run
 from lmcollapse.substrates.chain import ChainSubstrate
@@ -65,6 +66,16 @@ def test_configurations_run(name: str, tmp_path: Path) -> None:
     file = Path(__file__).parents[1] / "configs" / f"{name}.yaml"
     out = run(load(file, ["generations=3", "chains=4"]), tmp_path / "out")
     assert len((out / "metrics.jsonl").read_text().splitlines()) == 3
+
+
+@pytest.mark.parametrize("name", SIMPLE)
+def test_help_shows_the_options_of_a_configuration(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    file = Path(__file__).parents[1] / "configs" / f"{name}.yaml"
+    with pytest.raises(SystemExit):
+        main(["run", str(file), "rows=77", "--help"])
+    shown = capsys.readouterr().out
+    assert "rows: 77" in shown and "chains: " in shown and "with policy.kind=fresh" in shown
+    assert "with corpus.kind" not in shown, "none of them has a corpus here"
 
 
 @pytest.mark.parametrize("ddof", [0, 1])
