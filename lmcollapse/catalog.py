@@ -23,9 +23,14 @@ CATALOG: dict[str, dict[str, str]] = {
         "datasets": "lmcollapse.corpora.hub:datasets",
         "files": "lmcollapse.corpora.files:files",
     },
+    "image corpus": {
+        "digits": "lmcollapse.corpora.digits:digits",
+        "datasets": "lmcollapse.corpora.hub_images:datasets",
+    },
     "substrate": {
         "causal_lm": "lmcollapse.substrates.causal_lm:CausalLM",
         "ngram": "lmcollapse.substrates.ngram:NGram",
+        "vae": "lmcollapse.substrates.vae:VAE",
         "gaussian": "lmcollapse.substrates.gaussian:Gaussian",
         "gaussian_mixture": "lmcollapse.substrates.gaussian_mixture:GaussianMixture",
         "kde": "lmcollapse.substrates.kde:KDE",
@@ -77,6 +82,13 @@ CATALOG: dict[str, dict[str, str]] = {
         "frechet": "lmcollapse.metrics.frechet:frechet",
         "semantic_diversity": "lmcollapse.metrics.semantic_diversity:semantic_diversity",
     },
+    "image measure": {
+        "elbo": "lmcollapse.metrics.elbo:elbo",
+        "latents": "lmcollapse.metrics.latents:latents",
+        "pixel_variance": "lmcollapse.metrics.pixel_variance:pixel_variance",
+        "pixel_frechet": "lmcollapse.metrics.pixel_frechet:pixel_frechet",
+        "neighbours": "lmcollapse.metrics.neighbours:neighbours",
+    },
     "embedding": {
         "lsa": "lmcollapse.metrics.embeddings:lsa",
         "transformers": "lmcollapse.substrates.causal_lm.embed:transformers",
@@ -87,6 +99,8 @@ CATALOG: dict[str, dict[str, str]] = {
         "chains": "lmcollapse.figures.chains:chains",
         "densities": "lmcollapse.figures.densities:densities",
         "mixtures": "lmcollapse.figures.mixtures:mixtures",
+        "images": "lmcollapse.figures.images:images",
+        "latents": "lmcollapse.figures.latents:latents",
     },
 }
 

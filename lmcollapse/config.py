@@ -7,6 +7,7 @@ the corpus of that kind), so the class that holds a configuration is put togethe
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,9 +18,6 @@ from lmcollapse.catalog import CATALOG, find
 from lmcollapse.metrics.scene import parts
 from lmcollapse.options import Options, bind, options_of, suggestion
 from lmcollapse.types import Start, Substrate, UserError
-
-DEFAULT_CORPUS = {"text": "docs", "images": "digits"}
-"""Where human data come from unless the file says so, by what the substrate reads."""
 
 
 class CorpusOptions(Options):
@@ -33,12 +31,56 @@ class CorpusOptions(Options):
     """Size of a part that is kept back from generation 0, for policies that bring in fresh text; null for none."""
 
 
+class ImageCorpusOptions(Options):
+    """What every kind of human images has in common."""
+
+    train_images: int | None = Field(None, gt=0)
+    """Size of the training part, drawn at random; null for all there is."""
+    heldout_images: int | None = Field(None, gt=0)
+    """Size of the held-out part, likewise."""
+    reserve_images: int | None = Field(None, gt=0)
+    """Size of a part that is kept back from generation 0, for policies that bring in fresh images; null for none."""
+
+
 class MeasureOptions(Options):
     """Beside it each measure has a field of its name with its options, or null to leave it out."""
+
+
+class TextMeasureOptions(MeasureOptions):
+    """What the measures of text have in common."""
 
     words: int | None = Field(None, gt=0)
     """How many words of each corpus are looked at (null: a quarter of the human training part's, or as many as the
     held-out part has if these are fewer)."""
+
+
+class ImageMeasureOptions(MeasureOptions):
+    """What the measures of images have in common."""
+
+    images: int | None = Field(None, gt=0)
+    """How many images of each corpus are looked at (null: as many as the smaller of the human parts has, 10,000 at
+    most)."""
+
+
+@dataclass(frozen=True)
+class Reads:
+    """What the configuration of a substrate that reads such data looks like.
+
+    corpora, measures : the parts of the catalogue that it may name.
+    default : where human data come from unless the file says so.
+    """
+
+    corpora: str
+    default: str
+    sizes: type[Options]
+    measures: str
+    size: type[MeasureOptions]
+
+
+READS = {
+    "text": Reads("corpus", "docs", CorpusOptions, "measure", TextMeasureOptions),
+    "images": Reads("image corpus", "digits", ImageCorpusOptions, "image measure", ImageMeasureOptions),
+}
 
 
 class Config(Options):
@@ -65,8 +107,13 @@ class Config(Options):
 
     def chosen_measures(self) -> dict[str, dict[str, Any]]:
         """The measures to take, by name, and the options of each."""
-        given = {name: options for name, options in self.measures or () if name not in MeasureOptions.model_fields}
-        return {name: options.model_dump() for name, options in given.items() if options is not None}
+        given = {name: options for name, options in self.measures or () if isinstance(options, Options)}
+        return {name: options.model_dump() for name, options in given.items()}
+
+    @property
+    def measured(self) -> int | None:
+        """How much of each corpus is measured, in words or in images; None to leave it to what there is."""
+        return getattr(self.measures, "words", None) or getattr(self.measures, "images", None)
 
     def build_substrate(self) -> Substrate:
         """The substrate with its sections of the configuration."""
@@ -94,21 +141,21 @@ def parse(given: Mapping[str, Any], where: str = "configuration") -> Config:
     for name, key in [("corpus", "kind"), ("policy", "kind"), ("model", "name")]:
         if isinstance(given.get(name), str):  # `policy: replace` is short for `policy: {kind: replace}`
             given[name] = {key: given[name]}
-    reads = getattr(substrate, "reads", "text")
+    reads = READS.get(reads_of(substrate))
     given.setdefault("policy", {"kind": "replace"})
-    if reads in DEFAULT_CORPUS:
-        given.setdefault("corpus", {"kind": DEFAULT_CORPUS[reads]})
+    if reads is not None:
+        given.setdefault("corpus", {"kind": reads.default})
         given.setdefault("measures", {})
-    refused = {"nothing": ("corpus", "measures"), "some text": ("measures",)}.get(reads, ())
+    refused = {"nothing": ("corpus", "measures"), "some text": ("measures",)}.get(reads_of(substrate), ())
     sections: dict[str, Any] = {}
     makers: dict[str, Callable[[Mapping[str, Any]], type[Options]]] = {
-        "corpus": lambda section: _component("corpus", section, where, CorpusOptions),
-        "policy": lambda section: _component("policy", section, where, Options),
-        "measures": _measures,
+        "corpus": lambda section: _component("corpus", section, where, reads or READS["text"]),
+        "policy": lambda section: _component("policy", section, where),
+        "measures": lambda section: _measures(section, reads or READS["text"]),
     }
     for name, options in makers.items():
         section = given.setdefault(name, None)
-        if section is None and name != "policy" and reads not in DEFAULT_CORPUS:
+        if section is None and name != "policy" and reads is None:
             sections[name] = (None, None)
             continue
         if not isinstance(section, Mapping):
@@ -167,11 +214,19 @@ def lay_over(given: dict[str, Any], override: str) -> None:
     place[last] = parsed
 
 
+def reads_of(substrate: Any) -> str:
+    """Which human data a substrate reads."""
+    return str(substrate.reads)
+
+
 def _substrate(given: Mapping[str, Any]) -> type[Options]:
     name = str(given.get("substrate", Config.model_fields["substrate"].default))
     found = find("substrate", name)
-    if not (isinstance(found, type) and issubclass(found, Options)):
-        raise UserError(f"substrate '{name}' is no substrate: it must be a subclass of lmcollapse.options.Options")
+    if not (isinstance(found, type) and issubclass(found, Options) and hasattr(found, "reads")):
+        raise UserError(
+            f"substrate '{name}' is no substrate: it must be a subclass of lmcollapse.options.Options with a class "
+            "variable `reads`, 'text' or 'images'"
+        )
     return found
 
 
@@ -184,25 +239,30 @@ def _check_keys(given: Mapping[str, Any], where: str) -> None:
             raise UserError(f"{where}: unknown key '{key}'" + suggestion(str(key), known))
 
 
-def _component(section: str, given: Mapping[str, Any], where: str, base: type[Options]) -> type[Options]:
-    """The option class of a section whose `kind` names a component: the component's own options and `kind`."""
+def _component(section: str, given: Mapping[str, Any], where: str, reads: Reads | None = None) -> type[Options]:
+    """The option class of a section whose `kind` names a component: the component's own options and `kind`.
+
+    reads : of a corpus, what it holds.
+    """
+    group = section if reads is None else reads.corpora
     if not isinstance(given.get("kind"), str):
-        raise UserError(f"{where}: '{section}' names no kind; known: {', '.join(sorted(CATALOG[section]))}")
-    own = options_of(find(section, given["kind"]))
+        raise UserError(f"{where}: '{section}' names no kind; known: {', '.join(sorted(CATALOG[group]))}")
+    own = options_of(find(group, given["kind"]))
     fields = {name: (field.annotation, field) for name, field in own.model_fields.items()}
     kind = (str, Field(given["kind"], description=f"which {section}, by name"))
+    base = Options if reads is None else reads.sizes
     return create_model(section, __base__=base, __doc__=own.__doc__, kind=kind, **cast(Any, fields))
 
 
-def _measures(given: Mapping[str, Any]) -> type[MeasureOptions]:
+def _measures(given: Mapping[str, Any], reads: Reads) -> type[MeasureOptions]:
     """One field a measure: its options, or null to leave it out. All in the catalogue are taken unless left out."""
     fields: dict[str, Any] = {}
-    for name in (*CATALOG["measure"], *(name for name in given if ":" in str(name))):
-        measure = find("measure", name)
+    for name in (*CATALOG[reads.measures], *(name for name in given if ":" in str(name))):
+        measure = find(reads.measures, name)
         parts(measure)  # refuses what is no measure
         options = options_of(measure)
         fields[name] = (options | None, Field(default_factory=options, description=options.__doc__))
-    return create_model("measures", __base__=MeasureOptions, **fields)
+    return create_model("measures", __base__=reads.size, **fields)
 
 
 def condition(policy: Mapping[str, Any]) -> str:

@@ -14,8 +14,9 @@ from lmcollapse.chains import experiment_of
 from lmcollapse.config import Config, difference
 from lmcollapse.manifest import begin, changed_since, note_divergence
 from lmcollapse.readings import flat
+from lmcollapse.scenes import AllScores
 from lmcollapse.spans import run_chains
-from lmcollapse.steps import AllScores, Steps
+from lmcollapse.steps import Steps
 from lmcollapse.store import Artefact, Run, open_run
 from lmcollapse.substrates.chain import ChainSubstrate
 from lmcollapse.types import Corpus, Diverged, Progress, Selection, Silent, Substrate, UserError

@@ -1,12 +1,15 @@
-"""A corpus, its scores and human documents as parquet files: compressed, byte for byte the same when written again.
+"""A corpus, its scores and human data as parquet files: compressed, byte for byte the same when written again.
 
-A corpus file is what `datasets.load_dataset("parquet", data_files=...)` opens: one row a row of the corpus with `text`,
-`tokens`, `origin` ("human" or "synthetic"), `generation` (-1 for human), `row` (within the corpus that it was born in),
-`prompt` (the row that prompted it, -1 for none) and, for human rows, `source`.
+A corpus file is what `datasets.load_dataset("parquet", data_files=...)` opens: one row a row of the corpus with `text`
+and `tokens`, or an `image`, `origin` ("human" or "synthetic"), `generation` (-1 for human), `row` (within the corpus
+that it was born in), `prompt` (the row that prompted it, -1 for none) and, for human rows, `source`. Images are PNGs,
+in the hub's own type.
 """
 
 from __future__ import annotations
 
+import json
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +17,56 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lmcollapse.types import HUMAN, Corpus, Documents, Scores, TokenScores
+from lmcollapse.types import HUMAN, Corpus, Documents, Human, Images, Latents, Scores, TokenScores
 
 BY_TOKEN = {"nats": pa.float32(), "confidence": pa.float32(), "correct": pa.bool_()}
 """What there may be of each token, and how it is stored."""
+LATENTS = ("mean", "variance")
+
+
+PARTS = ("train", "heldout", "reserve")
+"""The parts of human data, a file each; there may be no reserve."""
 
 
 def _write(columns: dict[str, Any], file: Path) -> None:
-    pq.write_table(pa.table(columns), file, compression="zstd")
+    table = pa.table(columns)
+    if "image" in columns:  # so that `datasets` and the hub see images in it
+        kinds = {name: {"dtype": str(table.schema.field(name).type), "_type": "Value"} for name in columns}
+        features = kinds | {"image": {"_type": "Image"}}
+        table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    pq.write_table(table, file, compression="zstd")
+
+
+def _png(pixels: Any) -> bytes:
+    from PIL import Image
+
+    content = BytesIO()
+    Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(content, "png")
+    return content.getvalue()
+
+
+def _pixels(png: bytes) -> Any:
+    from PIL import Image
+
+    with Image.open(BytesIO(png)) as image:
+        return np.asarray(image).reshape(image.height, image.width, -1)
+
+
+def _images(pixels: Any) -> pa.StructArray:
+    """`(images, height, width, channels)` uint8 as the hub stores images."""
+    files = pa.array([_png(image) for image in pixels], pa.binary())
+    return pa.StructArray.from_arrays([files, pa.nulls(len(pixels), pa.string())], ["bytes", "path"])
+
+
+def _from_images(column: Any) -> Any:
+    return np.stack([_pixels(image["bytes"]) for image in column.to_pylist()])
 
 
 def write_corpus(corpus: Corpus, file: Path) -> None:
-    """Write a corpus of token rows, or of vectors (column `vector` in place of `text` and `tokens`)."""
+    """Write a corpus of token rows, or of images."""
     columns: dict[str, Any] = {}
     if corpus.offsets is None:
-        width = corpus.values.shape[1]
-        flat = pa.array(np.ascontiguousarray(corpus.values).reshape(-1))
-        columns["vector"] = pa.FixedSizeListArray.from_arrays(flat, width)
+        columns["image"] = _images(corpus.values)
     else:
         if corpus.texts is not None:
             columns["text"] = pa.array(corpus.texts, pa.string())
@@ -56,9 +92,8 @@ def read_corpus(file: Path) -> Corpus:
         return table.column(name).to_pylist() if name in table.column_names else None
 
     offsets = None
-    if "vector" in table.column_names:
-        vectors = column("vector")
-        values = np.asarray(vectors.flatten()).reshape(len(vectors), -1)
+    if "image" in table.column_names:
+        values = _from_images(column("image"))
     else:
         tokens = column("tokens")
         lengths = np.asarray(tokens.value_lengths(), np.int64)
@@ -75,25 +110,53 @@ def read_corpus(file: Path) -> Corpus:
     )
 
 
-def write_documents(documents: Documents, file: Path) -> None:
-    """Write human documents: columns `text` and `source`."""
-    _write({"text": pa.array(documents.texts, pa.string()), "source": pa.array(documents.sources, pa.string())}, file)
+def read_first_images(file: Path, most: int) -> Any:
+    """`(images, height, width, channels)` uint8: the first images of a corpus or of human images."""
+    batch = next(pq.ParquetFile(file).iter_batches(most, columns=["image"]))
+    return _from_images(batch.column(0))
 
 
-def read_documents(file: Path) -> Documents:
-    """What `write_documents` wrote."""
-    table = pq.read_table(file)
-    return Documents(table.column("text").to_pylist(), table.column("source").to_pylist())
+def write_human(human: Human[Any], folder: Path) -> None:
+    """Write human documents (columns `text` and `source`) or images (`image` and `source`), a file for each part."""
+    for part in PARTS:
+        if (rows := getattr(human, part)) is not None:
+            column = (
+                {"image": _images(rows.pixels)}
+                if isinstance(rows, Images)
+                else {"text": pa.array(rows.texts, pa.string())}
+            )
+            _write({**column, "source": pa.array(rows.sources, pa.string())}, folder / f"{part}.parquet")
+
+
+def read_human(folder: Path) -> Human[Any]:
+    """What `write_human` wrote, without its facts."""
+    files = {part: folder / f"{part}.parquet" for part in PARTS}
+    return Human(**{part: read_part(file) for part, file in files.items() if file.is_file()})
+
+
+def read_part(file: Path) -> Any:
+    """One part of it."""
+    table = pq.read_table(file).combine_chunks()
+    sources = table.column("source").to_pylist()
+    if "image" in table.column_names:
+        return Images(_from_images(table.column("image")), sources)
+    return Documents(table.column("text").to_pylist(), sources)
 
 
 def write_scores(scores: Scores, file: Path) -> None:
-    """Write scores: columns `nats` and `tokens`; where there are predictions of each token, three columns of lists."""
+    """Write scores: columns `nats` and `tokens`; where there are predictions of each token, three columns of lists;
+    where there are latent variables, `latent_mean` and `latent_variance`."""
     columns = {"nats": pa.array(scores.nats, pa.float64()), "tokens": pa.array(scores.tokens, pa.int64())}
     if scores.by_token is not None:
         offsets = pa.array(np.concatenate([[0], np.cumsum(scores.tokens)]))
         for name, kind in BY_TOKEN.items():
             values = pa.array(getattr(scores.by_token, name), kind)
             columns[f"token_{name}"] = pa.LargeListArray.from_arrays(offsets, values)
+    if scores.latents is not None:
+        for name in LATENTS:
+            values = getattr(scores.latents, name)
+            flat = pa.array(np.ascontiguousarray(values).reshape(-1), pa.float32())
+            columns[f"latent_{name}"] = pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
     _write(columns, file)
 
 
@@ -105,4 +168,8 @@ def read_scores(file: Path) -> Scores:
         by_token = TokenScores(
             *(np.asarray(table.column(f"token_{name}").combine_chunks().flatten()) for name in BY_TOKEN)
         )
-    return Scores(table.column("nats").to_numpy(), table.column("tokens").to_numpy(), by_token)
+    latents = None
+    if "latent_mean" in table.column_names:
+        columns = [table.column(f"latent_{name}").combine_chunks() for name in LATENTS]
+        latents = Latents(*(np.asarray(column.flatten()).reshape(len(column), -1) for column in columns))
+    return Scores(table.column("nats").to_numpy(), table.column("tokens").to_numpy(), by_token, latents)

@@ -21,6 +21,15 @@ SHOWN = {
 }
 """The measures that a person following a run sees, and their headings; all are in `metrics.jsonl`."""
 
+SHOWN_OF_IMAGES = {
+    "negative_elbo": "negative ELBO",
+    "pixel_variance": "variance",
+    "pixel_frechet": "Fréchet",
+    "image_precision": "precision",
+    "image_recall": "recall",
+}
+"""Likewise where images are written."""
+
 QUIET = 20.0
 """Seconds between two lines of a long stage where output is no terminal."""
 
@@ -139,9 +148,12 @@ def shown(readings: Mapping[str, float | None]) -> dict[str, str]:
     """The measures that a person sees, and their headings: those of text, or the first ones that a substrate has."""
     if not readings or SHOWN.keys() & readings.keys():
         return SHOWN
+    if SHOWN_OF_IMAGES.keys() <= readings.keys():
+        return SHOWN_OF_IMAGES
     ends = ("generation", "collapsed", "_low", "_high", "_p5", "_p50", "_p95")
     names = [name for name in readings if not name.endswith(ends)]
-    return {name: name.replace("_", " ") for name in names[:5]} | {"collapsed": "collapsed"}
+    collapsed = {"collapsed": "collapsed"} if "collapsed" in readings else {}
+    return {name: name.replace("_", " ") for name in names[:5]} | collapsed
 
 
 def number(value: float | None) -> str:

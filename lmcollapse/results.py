@@ -65,14 +65,14 @@ def sequences(runs: Sequence[Path], judge: int = 0) -> pd.DataFrame:
     """Every sequence that a finished generation wrote, one a row, with its perplexity under a judge.
 
     Columns: `run`, `condition`, `seed` and `generation` as in `table`, and `perplexity` (infinite where it overflows).
-    Chains write none. Raises UserError as `table` does.
+    Chains and models of images write none. Raises UserError as `table` does.
 
     judge : its place in `judges`; 0 for generation 0's model.
     """
     parts = [
         pd.DataFrame({**run, "generation": generation, "perplexity": _sequence_perplexities(path, generation, judge)})
         for path, run in _described(runs)
-        if not of_chains(manifest_of(path))
+        if not of_chains(manifest_of(path)) and not of_images(manifest_of(path))
         for generation in range(len(_readings(path)))
     ]
     nothing = pd.DataFrame(columns=["run", "condition", "seed", "generation", "perplexity"])
@@ -87,9 +87,19 @@ def manifest_of(run: Path) -> dict[str, Any]:
     return manifest
 
 
+def finished(run: Path) -> int:
+    """How many generations of a run are finished."""
+    return len(read_metrics(run))
+
+
 def of_chains(manifest: Mapping[str, Any]) -> bool:
     """Whether a run is one of many chains of a simple model, in arrays."""
     return "chains" in manifest["config"]
+
+
+def of_images(manifest: Mapping[str, Any]) -> bool:
+    """Whether a run reads and writes images."""
+    return "images" in manifest["human"].get("train", {})
 
 
 def _described(runs: Sequence[Path]) -> Iterator[tuple[Path, dict[str, Any]]]:

@@ -86,7 +86,9 @@ def _headings(readings: dict[str, float | None]) -> tuple[tuple[str, str], ...]:
     if not readings:
         return ()
     headings = shown(readings)
-    keys = MEASURES if headings.keys() == SHOWN.keys() else [*list(headings)[:2], "collapsed"]
+    keys = MEASURES if headings.keys() == SHOWN.keys() else tuple(headings)[:3]
+    if "collapsed" in headings:
+        keys = (*tuple(headings)[:2], "collapsed")
     return tuple((key, headings[key]) for key in keys)
 
 

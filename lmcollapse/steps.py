@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,50 +12,28 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lmcollapse.catalog import find
-from lmcollapse.config import Config, CorpusOptions
+from lmcollapse.config import READS, Config
 from lmcollapse.corpora import load_human
-from lmcollapse.metrics.drift import drift
-from lmcollapse.metrics.scene import Heldout, Judged, Scene
+from lmcollapse.metrics.scene import Scene
 from lmcollapse.options import bind, options_of
-from lmcollapse.parquet import (
-    read_corpus,
-    read_documents,
-    read_scores,
-    write_corpus,
-    write_documents,
-    write_scores,
-)
+from lmcollapse.parquet import read_corpus, read_human, read_scores, write_corpus, write_human, write_scores
 from lmcollapse.policies.rows import every
-from lmcollapse.readings import human_text, lineage, load_readings, read_off, write_readings
+from lmcollapse.readings import load_readings, read_off, write_readings
+from lmcollapse.scenes import AllScores, Generation, of_generation, of_human
 from lmcollapse.store import Artefact, Facts, Run, step_seed
 from lmcollapse.types import (
     HUMAN,
     Corpus,
-    Documents,
     Human,
-    Ints,
     Pool,
     Progress,
     Reading,
-    Scores,
     Selection,
     Substrate,
 )
 
 Rows = tuple[Corpus, Corpus]
 """The human training part and the held-out part."""
-
-
-@dataclass(frozen=True)
-class AllScores:
-    """What models find of one generation's text.
-
-    heldout : this generation's model on held-out human text, token by token.
-    corpora : each judge on what this generation wrote, by its name; "generation_0" is the first model of the run.
-    """
-
-    heldout: Scores
-    corpora: Mapping[str, Scores]
 
 
 ARTEFACTS = ("train", "model", "corpus", "scores", "measures")
@@ -99,31 +77,24 @@ class Steps:
         reserve = rows.facts.get("reserve", {"rows": 0})["rows"]
         return Pool(rows.facts["train"]["rows"], tuple(synthetic), reserve)
 
-    def human(self) -> Artefact[Human]:
-        """Human text in its two parts."""
+    def human(self) -> Artefact[Human[Any]]:
+        """Human text, or human images, in disjoint parts."""
         assert self.config.corpus is not None
         options, seed = self.config.corpus.model_dump(mode="json"), self._seed(HUMAN, "human")
+        reads = READS.get(self.substrate.reads, READS["text"])
 
         def write(folder: Path, progress: Progress) -> Facts:
             kind, given = self.config.section("corpus")
-            with progress.stage(f"reading human text ({kind})"):
-                sizes = {name: given.pop(name) for name in CorpusOptions.model_fields}
-                corpus = bind(options_of(find("corpus", kind)), given, "corpus")
-                human = load_human(kind, corpus, seed=seed, **sizes)
-            write_documents(human.train, folder / "train.parquet")
-            write_documents(human.heldout, folder / "heldout.parquet")
-            if len(human.reserve):
-                write_documents(human.reserve, folder / RESERVE)
+            with progress.stage(f"reading human data ({kind})"):
+                sizes = {name.partition("_")[0]: given.pop(name) for name in reads.sizes.model_fields}
+                corpus = bind(options_of(find(reads.corpora, kind)), given, "corpus")
+                human = load_human(kind, corpus, seed=seed, sizes=sizes, group=reads.corpora)
+            write_human(human, folder)
             return human.facts
 
-        def read(folder: Path) -> Human:
-            train, heldout = read_documents(folder / "train.parquet"), read_documents(folder / "heldout.parquet")
-            reserve = read_documents(folder / RESERVE) if (folder / RESERVE).is_file() else Documents([], [])
-            return Human(train, heldout, reserve=reserve)
+        return self.run.make("human", write, read_human, options=options, seed=seed)
 
-        return self.run.make("human", write, read, options=options, seed=seed)
-
-    def base(self, human: Artefact[Human]) -> Artefact[Path]:
+    def base(self, human: Artefact[Human[Any]]) -> Artefact[Path]:
         """What is settled before generation 0: a tokenizer, the model that generations may start from."""
 
         seed = self._seed(HUMAN, "base")
@@ -134,15 +105,15 @@ class Steps:
 
         return self._make("base", write, lambda folder: folder, {"human": human}, seed)
 
-    def rows(self, base: Artefact[Path], human: Artefact[Human]) -> Artefact[Rows]:
+    def rows(self, base: Artefact[Path], human: Artefact[Human[Any]]) -> Artefact[Rows]:
         """Human text as rows that the substrate reads."""
 
         def write(folder: Path, progress: Progress) -> Facts:
             with progress.stage("encoding human text"):
                 text = human.read()
                 train, heldout = self.substrate.encode(base.path, text)
-                more = len(text.reserve) > 0
-                reserve = self.substrate.encode(base.path, Human(text.reserve, text.heldout))[0] if more else None
+                more = text.reserve and Human(text.reserve, text.heldout)
+                reserve = self.substrate.encode(base.path, more)[0] if more else None
             write_corpus(train, folder / "train.parquet")
             write_corpus(heldout, folder / "heldout.parquet")
             facts = {"train": _size(train), "heldout": _size(heldout)}
@@ -254,21 +225,18 @@ class Steps:
         inputs = {"model": models[-1], "first": models[0], "human": rows, "corpus": corpus}
         return self._make(f"{folder_of(generation)}/scores", write, read, inputs)
 
-    def reference(self, human: Artefact[Human]) -> Artefact[list[Reading]]:
+    def reference(self, human: Artefact[Human[Any]]) -> Artefact[list[Reading]]:
         """The measures of the corpus on held-out human text: what a human sample of that size has."""
 
         def write(folder: Path, progress: Progress) -> None:
-            text, words = human_text(human.read(), self._words)
-            training = human.read().train.texts
-            scene = Scene(text.heldout.first(words), text.reference(words), lambda: text.numbering.rows(training))
-            write_readings(read_off(scene, self.config.chosen_measures(), progress), folder)
+            self._read_off(of_human(human.read(), self.config.measured), folder, progress)
 
         return self._measure(REFERENCE, write, {"human": human})
 
     def measure(
         self,
         generation: int,
-        human: Artefact[Human],
+        human: Artefact[Human[Any]],
         rows: Artefact[Rows],
         trains: Sequence[Artefact[Selection]],
         corpora: Sequence[Artefact[Corpus]],
@@ -276,32 +244,30 @@ class Steps:
     ) -> Artefact[list[Reading]]:
         """Every measure of the configuration on this generation."""
 
+        def trained_on() -> Corpus:
+            return gather(trains[-1].read(), lambda g: human_rows(rows) if g == HUMAN else corpora[g].read())
+
         def write(folder: Path, progress: Progress) -> None:
-            train, heldout = rows.read()
-            now, first = scores[-1].read(), scores[0].read()
-            judges = {name: Judged(of, first.corpora[name]) for name, of in now.corpora.items()}
-            scene = Scene(heldout=Heldout(heldout, now.heldout, token_counts(train)), judges=judges)
-            texts = corpora[-1].read().texts
-            if texts is not None:
-                text, words = human_text(human.read(), self._words)
-                trained_on = (
-                    gather(trains[-1].read(), lambda g: human_rows(rows) if g == HUMAN else corpora[g].read()).texts
-                    or ()
-                )
-                sizes = [train.facts["origins"] for train in trains], [corpus.facts for corpus in corpora]
-                scene = replace(
-                    scene,
-                    written=text.written(texts, words),
-                    human=text.reference(words),
-                    training=lambda: text.numbering.rows(trained_on),
-                    drift=drift(text.counts, lineage(text.train_words, rows.facts["train"], *sizes), words),
-                )
-            write_readings(read_off(scene, self.config.chosen_measures(), progress), folder)
+            here = Generation(
+                *rows.read(),
+                corpus=corpora[-1].read(),
+                trained_on=trained_on,
+                scores=scores[-1].read(),
+                first=scores[0].read(),
+                human_size=rows.facts["train"],
+                trained=[train.facts["origins"] for train in trains],
+                wrote=[corpus.facts for corpus in corpora],
+            )
+            self._read_off(of_generation(human.read(), self.config.measured, here), folder, progress)
 
         inputs: dict[str, Artefact[Any]] = {"human": human, "rows": rows, "first": scores[0], "scores": scores[-1]}
         inputs |= {f"{folder_of(g)}/train": train for g, train in enumerate(trains)}
         inputs |= {f"{folder_of(g)}/corpus": corpus for g, corpus in enumerate(corpora)}
         return self._measure(f"{folder_of(generation)}/measures", write, inputs)
+
+    def _read_off(self, scene: Scene, folder: Path, progress: Progress) -> None:
+        group = READS[self.substrate.reads].measures
+        write_readings(read_off(scene, self.config.chosen_measures(), progress, group), folder)
 
     def _measure(
         self, name: str, write: Callable[[Path, Progress], None], inputs: dict[str, Artefact[Any]]
@@ -309,10 +275,6 @@ class Steps:
         """A step that depends on the options of the measures."""
         options = self.config.measures and self.config.measures.model_dump(mode="json")
         return self.run.make(name, write, load_readings, inputs=inputs, options=options)
-
-    @property
-    def _words(self) -> int | None:
-        return None if self.config.measures is None else self.config.measures.words
 
     def _seed(self, generation: int, artefact: str) -> int:
         return step_seed(self.config.seed, generation, artefact)
@@ -353,11 +315,6 @@ def human_rows(rows: Artefact[Rows]) -> Corpus:
     """All human rows that may be trained on: those of the training part, then those in reserve."""
     train, file = rows.read()[0], rows.path / RESERVE
     return Corpus.concatenate([train, read_corpus(file)]) if file.is_file() else train
-
-
-def token_counts(rows: Corpus) -> Ints | None:
-    """`(token ids,)` occurrences of each token in some rows; None where rows are no tokens."""
-    return None if rows.offsets is None else np.bincount(rows.values).astype(np.int64)
 
 
 def gather(selection: Selection, corpus_of: Callable[[int], Corpus]) -> Corpus:

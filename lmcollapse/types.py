@@ -6,11 +6,11 @@ Imports numpy and the standard library only, so that every part can import it fo
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol, Self
+from typing import Any, ClassVar, Generic, Literal, Protocol, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -66,27 +66,60 @@ class Documents:
     def __len__(self) -> int:
         return len(self.texts)
 
+    def take(self, rows: Iterable[int]) -> Documents:
+        """These documents, in this order."""
+        rows = list(rows)
+        return Documents([self.texts[i] for i in rows], [self.sources[i] for i in rows])
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """Human images before any model sees them.
+
+    pixels : `(images, height, width, channels)` uint8, one channel (grey) or three (red, green, blue).
+    sources : where each came from.
+    """
+
+    pixels: npt.NDArray[np.uint8]
+    sources: list[str]
+
+    def __post_init__(self) -> None:
+        assert self.pixels.ndim == 4 and self.pixels.dtype == np.uint8, (self.pixels.shape, self.pixels.dtype)
+        assert self.pixels.shape[3] in (1, 3) and len(self.pixels) == len(self.sources), self.pixels.shape
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+    def take(self, rows: Iterable[int]) -> Images:
+        """These images, in this order."""
+        rows = list(rows)
+        return Images(self.pixels[rows], [self.sources[i] for i in rows])
+
+
+Data = TypeVar("Data", Documents, Images)
+
 
 @dataclass(frozen=True)
-class Human:
-    """A human corpus in its disjoint parts.
+class Human(Generic[Data]):
+    """Human text, or human images, in disjoint parts.
 
-    reserve : text that generation 0 does not read, and that policies may bring in later.
-    facts : what a reader must know to obtain the same text again (package versions, data set revision, documents
+    reserve : what generation 0 does not read, and policies may bring in later; None for nothing.
+    facts : what a reader must know to obtain the same data again (package versions, data set revision, documents
         dropped and why); JSON-able, goes into the manifest.
     """
 
-    train: Documents
-    heldout: Documents
+    train: Data
+    heldout: Data
     facts: dict[str, Any] = field(default_factory=dict)
-    reserve: Documents = field(default_factory=lambda: Documents([], []))
+    reserve: Data | None = None
 
 
 @dataclass(frozen=True)
 class Corpus:
     """Rows with an origin: what human beings or one generation wrote, or what a policy picked from several such.
 
-    values : `(tokens,)` int32 token ids of all rows end to end where `offsets` is given; else `(rows, d)` vectors.
+    values : `(tokens,)` int32 token ids of all rows end to end where `offsets` is given; else `(rows, height, width,
+        channels)` uint8 images.
     offsets : `(rows + 1,)` int64, row `i` is `values[offsets[i]:offsets[i + 1]]`.
     generation : `(rows,)` int32, the generation that wrote each row, HUMAN (-1) for human rows.
     row : `(rows,)` int64, the index of each row within the corpus that it was born in.
@@ -116,12 +149,12 @@ class Corpus:
 
     @property
     def lengths(self) -> Ints:
-        """`(rows,)` tokens in each row (1 for vectors)."""
+        """`(rows,)` tokens in each row (1 for images)."""
         return np.ones(len(self), np.int64) if self.offsets is None else np.diff(self.offsets)
 
     def tokens(self, row: int) -> Ints:
         """The token ids of one row."""
-        assert self.offsets is not None, "rows of vectors have no tokens"
+        assert self.offsets is not None, "images have no tokens"
         return self.values[self.offsets[row] : self.offsets[row + 1]]
 
     def take(self, rows: Ints) -> Corpus:
@@ -165,6 +198,20 @@ class Corpus:
             row=np.arange(len(rows), dtype=np.int64),
             prompt=np.full(len(rows), -1, np.int64) if prompt is None else np.asarray(prompt, np.int64),
             texts=texts,
+            sources=sources,
+        )
+
+    @classmethod
+    def of_images(
+        cls, pixels: npt.NDArray[np.uint8], generation: int, *, sources: Sequence[str] | None = None
+    ) -> Corpus:
+        """A newborn corpus of images."""
+        rows = len(pixels)
+        return cls(
+            values=pixels,
+            generation=np.full(rows, generation, np.int32),
+            row=np.arange(rows, dtype=np.int64),
+            prompt=np.full(rows, -1, np.int64),
             sources=sources,
         )
 
@@ -259,17 +306,31 @@ class TokenScores:
 
 
 @dataclass(frozen=True)
+class Latents:
+    """What a model infers of the latent variables behind each row: independent normals.
+
+    mean, variance : `(rows, latent)` float32.
+    """
+
+    mean: Floats
+    variance: Floats
+
+
+@dataclass(frozen=True)
 class Scores:
     """How likely a model finds each row of a corpus.
 
-    nats : `(rows,)` float64, minus the natural log of the row's probability, summed over its tokens.
-    tokens : `(rows,)` int64, tokens scored in each row, every token exactly once.
+    nats : `(rows,)` float64, minus the natural log of the row's probability, summed over its tokens; of a model with
+        latent variables the negative evidence lower bound.
+    tokens : `(rows,)` int64, tokens (of an image: values of pixels) scored in each row, every one exactly once.
     by_token : the predictions token by token, where they were asked for.
+    latents : of models that have latent variables.
     """
 
     nats: Floats
     tokens: Ints
     by_token: TokenScores | None = None
+    latents: Latents | None = None
 
 
 @dataclass(frozen=True)
@@ -329,6 +390,8 @@ class Substrate(Protocol):
     A fitted model is a value that `fit` returns (or `load`); the substrate itself never changes.
     """
 
+    reads: ClassVar[str]
+    """Which human data: "text" or "images"."""
     starts: ClassVar[tuple[Start, ...]]
 
     def model_dump(self, *, mode: str) -> dict[str, Any]:
@@ -344,10 +407,10 @@ class Substrate(Protocol):
     def decide(self) -> Self:
         """The same options with every choice that is left to the machine made: device, precision, threads, batches."""
 
-    def prepare(self, human: Human, folder: Path, seed: int) -> None:
+    def prepare(self, human: Human[Any], folder: Path, seed: int) -> None:
         """Write into `folder` whatever is settled once, before generation 0 (a tokenizer, an initial model)."""
 
-    def encode(self, base: Path, human: Human) -> tuple[Corpus, Corpus]:
+    def encode(self, base: Path, human: Human[Any]) -> tuple[Corpus, Corpus]:
         """The human training and held-out parts as rows."""
 
     def fit(

@@ -26,7 +26,7 @@ from lmcollapse.figures.mixtures import _levels as levels
 from lmcollapse.figures.normals import Normals
 from lmcollapse.loop import run
 from lmcollapse.metrics.words import words
-from lmcollapse.parquet import read_documents
+from lmcollapse.parquet import read_part
 from lmcollapse.readings import write_readings
 from lmcollapse.results import judges, over_chains, sequences, table
 from lmcollapse.spans import read_models
@@ -281,7 +281,7 @@ def test_probabilities_by_rank(runs: dict[str, Path], name: str) -> None:
     truth, first = ydata(axes), ydata(axes, 1)
     weights = 1 / (np.arange(1, 31) + 2.7)
     if name == "words":
-        train = read_documents(runs[name] / "human" / "train.parquet").texts
+        train = read_part(runs[name] / "human" / "train.parquet").texts
         counts = Counter(word for text in train for word in words(text))
         weights = np.array(sorted(counts.values(), reverse=True), float)
     np.testing.assert_allclose(truth, weights / weights.sum())

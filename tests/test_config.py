@@ -44,7 +44,7 @@ def test_short_forms_and_overrides(tmp_path: Path) -> None:
 def test_measures_are_all_taken_unless_left_out(tmp_path: Path) -> None:
     config = load(write(tmp_path, "measures: {words: 700, distinct_n: {orders: [2]}, tail_coverage: null}"))
     chosen = config.chosen_measures()
-    assert config.measures is not None and config.measures.words == 700 and "words" not in chosen
+    assert config.measures is not None and config.measured == 700 and "words" not in chosen
     assert chosen["distinct_n"] == {"orders": (2,)}
     assert "tail_coverage" not in chosen
     assert chosen["perplexity"] == {}

@@ -20,7 +20,7 @@ from lmcollapse.corpora import load_human
 from lmcollapse.corpora.docs import docs, docstrings, passages
 from lmcollapse.corpora.files import files
 from lmcollapse.corpora.hub import datasets
-from lmcollapse.corpora.parts import divide, fingerprint, finish, normalised
+from lmcollapse.corpora.parts import TEXT, divide, fingerprint, finish, normalised
 from lmcollapse.corpora.prose import is_prose, plain, prose, sentences
 from lmcollapse.corpora.twins import Twins
 from lmcollapse.files import write_atomically
@@ -37,10 +37,10 @@ def words_of(part: Documents) -> int:
     return sum(len(text.split()) for text in part.texts)
 
 
-def loaded(kind: str, **given: Any) -> Human:
+def loaded(kind: str, **given: Any) -> Human[Documents]:
     """A whole corpus the way that a configuration asks for it."""
     options = bind(options_of(find("corpus", kind)), given, "corpus")
-    return load_human(kind, options, train_words=None, heldout_words=None, seed=0)
+    return load_human(kind, options, seed=0)
 
 
 def the_error(function: Callable[..., Any], **given: Any) -> str:
@@ -295,7 +295,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def read_shop(**options: Any) -> Human:
+def read_shop(**options: Any) -> Human[Documents]:
     return docs(packages=("shop",), **{"heldout_fraction": 0.3, **options})
 
 
@@ -413,9 +413,10 @@ def test_the_embedded_corpus() -> None:
 # --- the two parts -------------------------------------------------------------------------------------------------
 
 
-def finished(train: list[str], heldout: list[str], **given: Any) -> Human:
+def finished(train: list[str], heldout: list[str], **given: Any) -> Human[Documents]:
     options = {"train_words": None, "heldout_words": None, "seed": 0} | given
-    return finish(Human(named(train), named(heldout), {"origin": "here"}), **options)
+    options = {name.removesuffix("_words"): value for name, value in options.items()}
+    return finish(Human(named(train), named(heldout), {"origin": "here"}), TEXT, **options)
 
 
 def test_finishing_cleans_and_makes_the_parts_disjoint() -> None:

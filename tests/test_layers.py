@@ -22,7 +22,7 @@ LAYERS = [
     {"parquet", "progress", "smollm2"},
     {"corpora", "metrics", "policies", "substrates"},
     {"config", "store"},
-    {"manifest", "readings", "theory"},
+    {"manifest", "readings", "scenes", "theory"},
     {"chains"},
     {"steps"},
     {"spans"},
@@ -35,14 +35,15 @@ LAYERS = [
 """Modules and component folders; each imports only from the lines before its own, and from its own folder."""
 
 HOMES = {
-    "torch": ("processes", "substrates.causal_lm", "smollm2"),
+    "torch": ("processes", "substrates.causal_lm", "substrates.vae", "smollm2"),
     "transformers": ("substrates.causal_lm", "smollm2"),
     "tokenizers": ("substrates.causal_lm",),
     "accelerate": ("substrates.causal_lm",),
     "datasets": ("corpora", "evaluation_module"),
     "evaluate": ("evaluation_module",),
-    "sklearn": ("metrics",),
+    "sklearn": ("corpora", "metrics"),
     "matplotlib": ("figures",),
+    "PIL": ("parquet",),
 }
 """Heavy packages, and the only modules or folders that import them."""
 

@@ -12,8 +12,8 @@ import pytest
 from rich.console import Console
 
 from lmcollapse.measure import as_json, comparison_table, measure, read_texts, text_measures
-from lmcollapse.parquet import write_documents
-from lmcollapse.types import Documents, UserError
+from lmcollapse.parquet import write_human
+from lmcollapse.types import Documents, Human, UserError
 from tests.test_cli import finished, lmcollapse  # noqa: F401
 from tests.text import documents
 
@@ -69,8 +69,8 @@ def test_every_measure_that_needs_no_model_is_taken_on_both_sides(human: Path, t
 def test_both_sides_are_measured_alike(human: Path, tmp_path: Path) -> None:
     """A corpus that is the held-out half of the human text has that half's readings."""
     texts = list(read_texts(human))
-    write_documents(Documents(texts[:300], [""] * 300), folder(tmp_path) / "train.parquet")
-    write_documents(Documents(texts[300:], [""] * 300), folder(tmp_path) / "heldout.parquet")
+    parts = (Documents(some, [""] * 300) for some in (texts[:300], texts[300:]))
+    write_human(Human(*parts), folder(tmp_path))
     corpus = written(tmp_path / "same.parquet", texts[300:])
     found = measure(corpus, tmp_path / "run", measures=FEW)
     assert found.corpus == found.human

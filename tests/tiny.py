@@ -31,7 +31,7 @@ BOS = {"gpt2": "<|endoftext|>", "opt": "</s>", "llama": "<s>"}
 EOS = {"gpt2": "<|endoftext|>", "opt": "</s>", "llama": "</s>"}
 
 
-def human(train: int = 60, heldout: int = 8, words: int = 40) -> Human:
+def human(train: int = 60, heldout: int = 8, words: int = 40) -> Human[Documents]:
     """Human text: so many documents of so many words in either part."""
     texts = documents(train + heldout, words)
     names = [f"document {i}" for i in range(len(texts))]

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from lmcollapse.options import Options
-from lmcollapse.types import Corpus, Human, Progress, Scores, Start, TokenScores, UserError
+from lmcollapse.types import Corpus, Documents, Human, Progress, Scores, Start, TokenScores, UserError
 
 
 class UrnOptions(Options):
@@ -24,6 +24,7 @@ class UrnOptions(Options):
 class Urn(Options):
     """Words drawn from an urn: what a perfect unigram model would write."""
 
+    reads: ClassVar[str] = "text"
     starts: ClassVar[tuple[Start, ...]] = ("scratch",)
     urn: UrnOptions = UrnOptions()
     workers: int | None = None
@@ -36,12 +37,12 @@ class Urn(Options):
     def decide(self) -> Urn:
         return self.model_copy(update={"workers": self.workers or 3})
 
-    def prepare(self, human: Human, folder: Path, seed: int) -> None:
+    def prepare(self, human: Human[Documents], folder: Path, seed: int) -> None:
         parts = (human.train, human.heldout, human.reserve)
-        words = sorted({w for part in parts for text in part.texts for w in text.split()})
+        words = sorted({w for part in parts if part is not None for text in part.texts for w in text.split()})
         (folder / "words.json").write_text(json.dumps(words))
 
-    def encode(self, base: Path, human: Human) -> tuple[Corpus, Corpus]:
+    def encode(self, base: Path, human: Human[Documents]) -> tuple[Corpus, Corpus]:
         words = json.loads((base / "words.json").read_text())
         index = {word: i for i, word in enumerate(words)}
         stream = [index[w] for text in human.train.texts for w in text.split()]

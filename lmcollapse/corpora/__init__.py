@@ -1,4 +1,4 @@
-"""Human text, always in a training and a held-out part that share no document.
+"""Human data, always in a training and a held-out part that have nothing in common.
 
 A kind of corpus is a function whose keyword-only parameters are its options and which returns a `Human` as it found it;
 `load_human` finishes every kind in the same way (`parts.finish`).
@@ -6,32 +6,29 @@ A kind of corpus is a function whose keyword-only parameters are its options and
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from lmcollapse.catalog import find
-from lmcollapse.corpora.parts import finish
+from lmcollapse.corpora.parts import IMAGES, TEXT, finish
 from lmcollapse.options import Options
-from lmcollapse.types import Human
+from lmcollapse.types import Human, Images
 
 
 def load_human(
-    kind: str,
-    options: Options,
-    *,
-    train_words: int | None,
-    heldout_words: int | None,
-    seed: int,
-    reserve_words: int | None = None,
-) -> Human:
-    """Human text of one kind, cleaned, checked and cut to size; the same seed draws the same documents.
+    kind: str, options: Options, *, seed: int, sizes: Mapping[str, int | None] | None = None, group: str = "corpus"
+) -> Human[Any]:
+    """Human data of one kind, cleaned, checked and cut to size; the same seed draws the same rows.
 
     kind : name of a corpus in the catalogue, or "package.module:attribute".
     options : the options of that corpus.
-    train_words, heldout_words : size of each part in whitespace words; None for all there is.
-    reserve_words : size of the part that generation 0 does not read, likewise; None for none.
-    seed : decides which documents a budget of words takes, and nothing else.
+    seed : decides which rows a budget takes, and nothing else.
+    sizes : budget of each part (train, heldout, reserve), in whitespace words or in images; see `parts.finish`.
+    group : the part of the catalogue that names it, "corpus" (of text) or "image corpus".
 
-    Raises UserError where the text cannot be found or read, and where a part of it is too small.
+    Raises UserError where the data cannot be found or read, and where a part is too small.
     """
-    human = find("corpus", kind)(**options.model_dump())
+    human = find(group, kind)(**options.model_dump())
     assert isinstance(human, Human), f"corpus '{kind}' returned a {type(human).__name__}"
-    sizes = {"train_words": train_words, "heldout_words": heldout_words, "reserve_words": reserve_words}
-    return finish(human, **sizes, seed=seed)
+    budgets = {"train": None, "heldout": None} | dict(sizes or {})
+    return finish(human, IMAGES if isinstance(human.train, Images) else TEXT, seed=seed, **budgets)

@@ -48,7 +48,7 @@ def docs(
     packages: tuple[str, ...] = (STDLIB, "numpy", "scipy", "pandas", "matplotlib"),
     passage_words: Annotated[int, Field(ge=20)] = 120,
     heldout_fraction: Share = 0.1,
-) -> Human:
+) -> Human[Documents]:
     """English prose out of the docstrings of installed packages; needs no download.
 
     Code, tables, signatures and lists of names are dropped, and so are near-duplicates. The division is by module.
@@ -116,7 +116,7 @@ def _version(package: str, files: Iterable[tuple[str, Path]]) -> str:
         return f"sha256 {digest.hexdigest()}"
 
 
-def _build(files: Files, versions: Mapping[str, str], passage_words: int, heldout_fraction: float) -> Human:
+def _build(files: Files, versions: Mapping[str, str], passage_words: int, heldout_fraction: float) -> Human[Documents]:
     """Read everything. Near-duplicates go before the division, so none has its twin in the other part."""
     twins = Twins()
     texts: list[str] = []
@@ -201,7 +201,7 @@ def _packed(pieces: Iterable[str], limit: int) -> Iterator[str]:
         yield " ".join(held)
 
 
-def _write(path: Path, human: Human) -> None:
+def _write(path: Path, human: Human[Documents]) -> None:
     """Keep a corpus: a line with its facts and the hash of all that follows, then one line a document."""
     lines = [
         json.dumps([part, source, text], ensure_ascii=False) + "\n"
@@ -213,7 +213,7 @@ def _write(path: Path, human: Human) -> None:
     write_atomically(path, json.dumps(head).encode() + b"\n" + body)
 
 
-def _read(path: Path) -> Human | None:
+def _read(path: Path) -> Human[Documents] | None:
     """A corpus that was kept; None where there is none, or where it is damaged and must be built again."""
     try:
         head, _, body = path.read_bytes().partition(b"\n")

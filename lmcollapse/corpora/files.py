@@ -24,7 +24,7 @@ def files(
     document_start: str | None = None,
     pattern: str = "*.txt",
     heldout_fraction: Share = 0.1,
-) -> Human:
+) -> Human[Documents]:
     """A UTF-8 text file, or a folder of them with all its subfolders.
 
     path : the file or the folder.

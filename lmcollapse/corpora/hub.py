@@ -28,7 +28,7 @@ def datasets(
     heldout_split: str | None = None,
     heldout_fraction: Share = 0.1,
     document_start: str | None = None,
-) -> Human:
+) -> Human[Documents]:
     """Anything that `datasets.load_dataset` opens: a hub id, a local folder, local files.
 
     One row is one document, unless `document_start` joins rows.
@@ -48,13 +48,7 @@ def datasets(
 
     Raises UserError where the data set cannot be reached or read, and where it lacks the split or the column.
     """
-    if train_split == heldout_split:
-        raise UserError(
-            f"train_split and heldout_split are both '{train_split}'; name two splits, or leave heldout_split away to "
-            "hold out a share of the documents"
-        )
-    path = _checked(path, data_files)
-    splits = _opened(path, name, revision, data_files)
+    path, splits = open_splits(path, name, revision, data_files, train_split, heldout_split)
     try:
         train = _documents(splits, train_split, text_column, document_start, path)
         held = None
@@ -64,16 +58,37 @@ def datasets(
         _find_not_utf8(data_files)
         raise UserError(f"data set '{path}': text in it is not UTF-8 ({error.reason}); convert it") from None
     train, heldout = divide(train, heldout_fraction) if held is None else (train, held)
-    info = splits[train_split].info
+    return Human(train, heldout, facts_of(splits[train_split].info, path, name, revision))
+
+
+def open_splits(
+    path: str,
+    name: str | None,
+    revision: str | None,
+    data_files: DataFiles | None,
+    train_split: str,
+    heldout_split: str | None,
+) -> tuple[str, Mapping[str, Any]]:
+    """The path as the library wants it, and the splits by name; the options and errors are those of `datasets`."""
+    if train_split == heldout_split:
+        raise UserError(
+            f"train_split and heldout_split are both '{train_split}'; name two splits, or leave heldout_split away to "
+            "hold out a share of the documents"
+        )
+    path = _checked(path, data_files)
+    return path, _opened(path, name, revision, data_files)
+
+
+def facts_of(info: Any, path: str, name: str | None, revision: str | None) -> dict[str, Any]:
+    """What tells which data these were."""
     commits = {m[1] for url in info.download_checksums or () if (m := re.search(r"@([0-9a-f]{40})/", str(url)))}
-    facts = {
+    return {
         "path": path,
         "name": name,
         "revision": revision,
         "version": str(info.version) if info.version else None,
         "commits": sorted(commits),
     }
-    return Human(train, heldout, facts)
 
 
 def _checked(path: str, data_files: DataFiles | None) -> str:
@@ -140,14 +155,20 @@ def _quiet() -> Iterator[None]:
             enable_progress_bars()
 
 
-def _documents(splits: Mapping[str, Any], split: str, column: str, document_start: str | None, path: str) -> Documents:
-    from datasets import Value
-
+def rows_of(splits: Mapping[str, Any], split: str, column: str, option: str, path: str) -> Any:
+    """The rows of a split that has this column, which the option of that name chose."""
     if split not in splits:
         raise UserError(f"data set '{path}' has no split '{split}'; it has {', '.join(splits)}")
     rows = splits[split]
     if column not in rows.features:
-        raise UserError(f"data set '{path}' has no column '{column}'; text_column can be {', '.join(rows.features)}")
+        raise UserError(f"data set '{path}' has no column '{column}'; {option} can be {', '.join(rows.features)}")
+    return rows
+
+
+def _documents(splits: Mapping[str, Any], split: str, column: str, document_start: str | None, path: str) -> Documents:
+    from datasets import Value
+
+    rows = rows_of(splits, split, column, "text_column", path)
     feature = rows.features[column]
     if not (isinstance(feature, Value) and feature.dtype in ("string", "large_string")):
         raise UserError(f"column '{column}' of data set '{path}' holds {feature}, not text; name another text_column")

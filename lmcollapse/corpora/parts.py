@@ -1,4 +1,4 @@
-"""The two parts of a human corpus: how documents are made from rows, divided, cleaned, cut to size and fingerprinted.
+"""The parts of human data: how they are divided, cleaned, cut to size and fingerprinted, be they text or images.
 
 A word is a whitespace word here, what `str.split` gives: budgets need a rule that every kind of text obeys.
 """
@@ -7,21 +7,40 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Generic
 
 import numpy as np
 from pydantic import Field
 
-from lmcollapse.types import Documents, Human, UserError
-
-MIN_TRAIN_WORDS = 1_000
-"""Below this there is nothing to learn from."""
-MIN_HELDOUT_WORDS = 100
-"""Below this a perplexity is an accident."""
+from lmcollapse.types import Data, Documents, Human, Images, Ints, UserError
 
 Share = Annotated[float, Field(gt=0, lt=1)]
+
+PARTS = {"train": "training", "heldout": "held-out", "reserve": "reserve"}
+"""The parts of a human corpus, and what a person calls them."""
+
+
+@dataclass(frozen=True)
+class Kind(Generic[Data]):
+    """What the division must know of a kind of human data.
+
+    unit : what sizes are counted in.
+    sizes : `(rows,)` of each row.
+    keys : one a row; what rows have in common that a person would call the same.
+    cleaned : the rows that hold anything.
+    facts : beside its size, what the manifest says of a part.
+    least : size that a part needs.
+    """
+
+    unit: str
+    sizes: Callable[[Data], Ints]
+    keys: Callable[[Data], list[str]]
+    cleaned: Callable[[Data], Data]
+    facts: Callable[[Data], dict[str, Any]]
+    least: Mapping[str, int]
 
 
 def normalised(text: str) -> str:
@@ -39,27 +58,76 @@ def fingerprint(texts: Iterable[str]) -> str:
     return digest.hexdigest()
 
 
-def divide(documents: Documents, fraction: float, keys: Sequence[str] | None = None) -> tuple[Documents, Documents]:
-    """A training and a held-out part, the latter with about `fraction` of the words, never more.
+def pixels_fingerprint(images: Images) -> str:
+    """SHA-256 of the size of the images and of their pixels, in their order."""
+    digest = hashlib.sha256(repr(images.pixels.shape).encode())
+    digest.update(images.pixels.tobytes())
+    return digest.hexdigest()
 
-    Which part a document belongs to follows from the hash of its key and not from its place: keys are visited in the
-    order of their hashes, and each is held out if it still fits. Documents with one key stay together.
 
-    keys : one for each document; by default its normalised text, so that copies of a text stay together.
+def _without_empty(documents: Documents) -> Documents:
+    """The documents that hold anything, stripped; UserError for text that has no UTF-8 form."""
+    stripped = Documents([text.strip() for text in documents.texts], documents.sources)
+    for text, source in zip(stripped.texts, stripped.sources, strict=True):
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise UserError(
+                f"document '{source}': character {error.start} is a lone surrogate (U+{ord(text[error.start]):04X}), "
+                "which has no UTF-8 form; remove it"
+            ) from None
+    return stripped.take(i for i, text in enumerate(stripped.texts) if text)
+
+
+TEXT = Kind[Documents](
+    unit="words",
+    sizes=lambda documents: np.array([len(text.split()) for text in documents.texts], np.int64),
+    keys=lambda documents: [normalised(text) for text in documents.texts],
+    cleaned=_without_empty,
+    facts=lambda documents: {
+        "documents": len(documents),
+        "characters": sum(len(text) for text in documents.texts),
+        "sha256": fingerprint(documents.texts),
+    },
+    # below this there is nothing to learn from, or a perplexity is an accident
+    least={"train": 1_000, "heldout": 100, "reserve": 1},
+)
+IMAGES = Kind[Images](
+    unit="images",
+    sizes=lambda images: np.ones(len(images), np.int64),
+    keys=lambda images: [hashlib.sha256(image.tobytes()).hexdigest() for image in images.pixels],
+    cleaned=lambda images: images,
+    facts=lambda images: {"shape": list(images.pixels.shape[1:]), "sha256": pixels_fingerprint(images)},
+    least={"train": 100, "heldout": 20, "reserve": 1},
+)
+
+
+def divide(
+    rows: Data, fraction: float, keys: Sequence[str] | None = None, kind: Kind[Data] | None = None
+) -> tuple[Data, Data]:
+    """A training and a held-out part, the latter with about `fraction` of the whole, never more.
+
+    Which part a row belongs to follows from the hash of its key and not from its place: keys are visited in the
+    order of their hashes, and each is held out if it still fits. Rows with one key stay together.
+
+    keys : one for each row; by default those of its kind, so that copies stay together.
+    kind : TEXT by default.
     """
-    if keys is None:
-        keys = [normalised(text) for text in documents.texts]
-    words: dict[str, int] = {}
-    for key, text in zip(keys, documents.texts, strict=True):
-        words[key] = words.get(key, 0) + _count(text)
-    room = fraction * sum(words.values())
+    like: Kind[Any] = kind or TEXT
+    keys = like.keys(rows) if keys is None else keys
+    sizes: dict[str, int] = {}
+    for key, size in zip(keys, like.sizes(rows).tolist(), strict=True):
+        sizes[key] = sizes.get(key, 0) + size
+    room = fraction * sum(sizes.values())
     held = set()
-    for key in sorted(words, key=lambda key: hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()):
-        if words[key] <= room:
+    for key in sorted(sizes, key=lambda key: hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()):
+        if sizes[key] <= room:
             held.add(key)
-            room -= words[key]
-    train = [i for i, key in enumerate(keys) if key not in held]
-    return _take(documents, train), _take(documents, [i for i, key in enumerate(keys) if key in held])
+            room -= sizes[key]
+    return (
+        rows.take(i for i, key in enumerate(keys) if key not in held),
+        rows.take(i for i, key in enumerate(keys) if key in held),
+    )
 
 
 def starts(document_start: str, rows: Iterable[str]) -> re.Pattern[str]:
@@ -103,95 +171,75 @@ def read_text(path: Path) -> str:
 
 
 def finish(
-    human: Human,
+    human: Human[Data],
+    kind: Kind[Data],
     *,
-    train_words: int | None,
-    heldout_words: int | None,
     seed: int,
-    reserve_words: int | None = None,
-) -> Human:
-    """The human text that a run uses: stripped, nothing empty, disjoint, cut to size, its sizes and hashes in `facts`.
+    train: int | None,
+    heldout: int | None,
+    reserve: int | None = None,
+) -> Human[Data]:
+    """The human data that a run uses: clean, disjoint, cut to size, sizes and hashes in `facts`.
 
-    A document that occurs in both parts (white space and case aside) leaves the training part: the held-out part stays
-    as it was published, so that perplexities compare. A budget of words takes documents in a random order until it is
-    reached, and leaves them in that order; without a budget a part is taken as it is. A budget beyond what there is
-    takes everything: `words`, `words_asked` and `words_available` of the facts tell.
+    What occurs in both parts leaves the training part: the held-out part stays as it was published, so that
+    perplexities compare. A budget takes rows in a random order until it is reached, and leaves them in that order;
+    without a budget a part is taken as it is. A budget beyond what there is takes everything: `words`, `words_asked`
+    and `words_available` (of images `images`, …) of the facts tell.
+
+    train, heldout, reserve : the budgets, in the unit of this kind; None for all there is, of the reserve for none.
 
     Raises UserError for text that has no UTF-8 form and for a part that is too small.
     """
-    train, train_empty = _cleaned(human.train)
-    heldout, heldout_empty = _cleaned(human.heldout)
-    held = {normalised(text) for text in heldout.texts}
-    kept = [i for i, text in enumerate(train.texts) if normalised(text) not in held]
-    in_both = len(train) - len(kept)
-    facts: dict[str, Any] = {
-        **human.facts,
-        "dropped": {"empty": train_empty + heldout_empty, "from_train_as_also_in_heldout": in_both},
-    }
-    train, reserve = _take(train, kept), Documents([], [])
-    if reserve_words is not None:
-        reserve, facts["reserve"] = _cut(train, reserve_words, np.random.default_rng([seed, 2]))
-        _check_size("reserve", facts["reserve"], 1, "reserve_words", also="")
-        taken = set(map(normalised, reserve.texts))  # copies of a text go together
-        train = _take(train, [i for i, text in enumerate(train.texts) if normalised(text) not in taken])
-    train, facts["train"] = _cut(train, train_words, np.random.default_rng([seed, 0]))
-    heldout, facts["heldout"] = _cut(heldout, heldout_words, np.random.default_rng([seed, 1]))
-    assert set(train.texts).isdisjoint(heldout.texts), "training and held-out parts share a document"
-    also = f" ({in_both:,} documents left it because the held-out part has them too)" if in_both else ""
-    _check_size("training", facts["train"], MIN_TRAIN_WORDS, "train_words", also)
-    _check_size("held-out", facts["heldout"], MIN_HELDOUT_WORDS, "heldout_words", "")
-    return Human(train, heldout, facts, reserve)
+    given, held = kind.cleaned(human.train), kind.cleaned(human.heldout)
+    empty = len(human.train) + len(human.heldout) - len(given) - len(held)
+    left, in_both = _without(given, held, kind)
+    facts: dict[str, Any] = {**human.facts, "dropped": {"empty": empty, "from_train_as_also_in_heldout": in_both}}
+    parts: dict[str, Data] = {}
+    if reserve is not None:
+        parts["reserve"], facts["reserve"] = _cut(left, kind, reserve, np.random.default_rng([seed, 2]))
+        left, _ = _without(left, parts["reserve"], kind)  # copies go together
+    parts["train"], facts["train"] = _cut(left, kind, train, np.random.default_rng([seed, 0]))
+    parts["heldout"], facts["heldout"] = _cut(held, kind, heldout, np.random.default_rng([seed, 1]))
+    assert set(kind.keys(parts["train"])).isdisjoint(kind.keys(parts["heldout"])), "training and held-out parts overlap"
+    for part in parts:
+        what = "documents" if kind.unit == "words" else kind.unit
+        also = f" ({in_both:,} {what} left it because the held-out part has them too)" if in_both else ""
+        _check_size(part, len(parts[part]), facts[part], kind, also if part == "train" else "")
+    return Human(parts["train"], parts["heldout"], facts, parts.get("reserve"))
 
 
-def _count(text: str) -> int:
-    return len(text.split())
+def _without(rows: Data, others: Data, kind: Kind[Data]) -> tuple[Data, int]:
+    """The rows that are not among others, and how many are."""
+    there = set(kind.keys(others))
+    kept = rows.take(i for i, key in enumerate(kind.keys(rows)) if key not in there)
+    return kept, len(rows) - len(kept)
 
 
-def _take(documents: Documents, rows: Iterable[int]) -> Documents:
-    rows = list(rows)
-    return Documents([documents.texts[i] for i in rows], [documents.sources[i] for i in rows])
-
-
-def _cleaned(documents: Documents) -> tuple[Documents, int]:
-    """The documents that hold anything, stripped, and how many do not."""
-    stripped = Documents([text.strip() for text in documents.texts], documents.sources)
-    for text, source in zip(stripped.texts, stripped.sources, strict=True):
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise UserError(
-                f"document '{source}': character {error.start} is a lone surrogate (U+{ord(text[error.start]):04X}), "
-                "which has no UTF-8 form; remove it"
-            ) from None
-    kept = [i for i, text in enumerate(stripped.texts) if text]
-    return _take(stripped, kept), len(stripped) - len(kept)
-
-
-def _cut(documents: Documents, words: int | None, rng: np.random.Generator) -> tuple[Documents, dict[str, Any]]:
-    """Enough documents for that many words, the last of which may go beyond, and the facts about them."""
-    counts = np.array([_count(text) for text in documents.texts], np.int64)
-    order = np.arange(len(documents))
-    if words is not None:
+def _cut(rows: Data, kind: Kind[Data], budget: int | None, rng: np.random.Generator) -> tuple[Data, dict[str, Any]]:
+    """Enough rows for a budget, the last of which may go beyond, and the facts about them."""
+    sizes = kind.sizes(rows)
+    order = np.arange(len(rows))
+    if budget is not None:
         order = rng.permutation(order)
-        order = order[: np.searchsorted(np.cumsum(counts[order]), words) + 1]
-    chosen = _take(documents, order.tolist())
-    return chosen, {
-        "documents": len(chosen),
-        "words": int(counts[order].sum()),
-        "words_asked": words,
-        "words_available": int(counts.sum()),
-        "characters": sum(len(text) for text in chosen.texts),
-        "sha256": fingerprint(chosen.texts),
+        order = order[: np.searchsorted(np.cumsum(sizes[order]), budget) + 1]
+    chosen = rows.take(order.tolist())
+    counted = {
+        kind.unit: int(sizes[order].sum()),
+        f"{kind.unit}_asked": budget,
+        f"{kind.unit}_available": int(sizes.sum()),
     }
+    return chosen, counted | kind.facts(chosen)
 
 
-def _check_size(part: str, facts: dict[str, Any], least: int, option: str, also: str) -> None:
-    if facts["words"] >= least:
+def _check_size(part: str, rows: int, facts: dict[str, Any], kind: Kind[Any], also: str) -> None:
+    unit, least = kind.unit, kind.least[part]
+    if facts[unit] >= least:
         return
-    hint = "give more text, smaller documents or another division"
-    if facts["words_available"] >= least:
-        hint = f"raise {option} ({facts['words_asked']:,})"
+    hint = "give more text, smaller documents or another division" if unit == "words" else "give more of them"
+    if facts[f"{unit}_available"] >= least:
+        hint = f"raise {part}_{unit} ({facts[f'{unit}_asked']:,})"
+    documents = f" in {rows:,} documents" if unit == "words" else ""
     raise UserError(
-        f"the {part} part has {facts['words']:,} words in {facts['documents']:,} documents{also}; at least {least:,} "
-        f"words are needed: {hint}"
+        f"the {PARTS[part]} part has {facts[unit]:,} {unit}{documents}{also}; at least {least:,} {unit} are needed: "
+        + hint
     )

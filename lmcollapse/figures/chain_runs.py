@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from lmcollapse.chains import word_counts
 from lmcollapse.config import Config, condition, parse
 from lmcollapse.metrics.sequence_perplexity import flat_name
-from lmcollapse.parquet import read_documents
+from lmcollapse.parquet import read_part
 from lmcollapse.results import manifest_of, names, of_chains
 from lmcollapse.spans import read_models
 from lmcollapse.substrates.chain import ChainSubstrate
@@ -76,9 +76,7 @@ def _chain_runs(paths: Sequence[Path]) -> list[ChainRun]:
 
 def _settled(run: Path, config: Config) -> ChainSubstrate:
     substrate = cast(ChainSubstrate, config.build_substrate())
-    return substrate.settle(
-        None if config.corpus is None else word_counts(read_documents(run / "human" / "train.parquet"))
-    )
+    return substrate.settle(None if config.corpus is None else word_counts(read_part(run / "human" / "train.parquet")))
 
 
 def _labels(paths: Sequence[Path], configs: Sequence[dict[str, Any]]) -> list[str]:

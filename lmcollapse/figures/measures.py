@@ -36,6 +36,15 @@ LABELS = {
     "cross_entropy_body": "cross-entropy, body (nats)",
     "cross_entropy_tail": "cross-entropy, tail (nats)",
     "expected_calibration_error": "calibration error",
+    "negative_elbo": "negative ELBO (nats)",
+    "negative_elbo_written": "… of written images",
+    "latent_variance": "variance of latents",
+    "pixel_variance": "variance of pixels",
+    "pixel_frechet": "Fréchet distance",
+    "image_precision": "precision",
+    "image_recall": "recall",
+    "image_density": "density",
+    "image_coverage": "coverage",
 }
 """What is drawn, and what its axis says."""
 
@@ -49,6 +58,10 @@ FIGURES = {
     "model": [
         ["cross_entropy_head", "cross_entropy_body", "cross_entropy_tail"],
         ["perplexity", "next_token_accuracy", "expected_calibration_error"],
+    ],
+    "image_measures": [
+        ["negative_elbo", "pixel_variance", "pixel_frechet"],
+        ["image_precision", "image_recall", "image_coverage"],
     ],
 }
 """The panels of each file, row by row."""
@@ -92,7 +105,8 @@ def _draw(readings: pd.DataFrame, panels: list[list[str]]) -> Figure:
     shown = readings[readings["measure"].isin([*chain(*panels)])]
     entries = styles if len(styles) > 1 else {}
     if shown.loc[shown["generation"] == HUMAN, "value"].notna().any():
-        entries = {**entries, "held-out human text": HUMAN_LINE}
+        what = "images" if panels == FIGURES["image_measures"] else "text"
+        entries = {**entries, f"held-out human {what}": HUMAN_LINE}
     if readings["measure"].isin([f"{measure}_drift" for measure in chain(*panels)]).any():
         entries = {**entries, "neutral drift": {**DRIFT_LINE, "color": "0.3"}}
     if entries:
@@ -123,5 +137,5 @@ def _panel(
     elif measure == "perplexity" and high > LOG_FROM * low:
         axes.set_yscale("log")
         axes.set_ylim(log_axis(axes.yaxis, low, high))
-    else:
-        axes.set_ylim(0, 1.05 * high or 1)  # from zero, so that a small change looks small
+    else:  # from zero, so that a small change looks small
+        axes.set_ylim(min(0, 1.05 * low), 1.05 * max(high, 0) or 1)

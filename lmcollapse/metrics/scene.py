@@ -21,13 +21,14 @@ import numpy.typing as npt
 
 from lmcollapse.metrics.drift import Drift
 from lmcollapse.metrics.numbering import Numbering
-from lmcollapse.metrics.sample import Sample, draw
+from lmcollapse.metrics.sample import ROW_ORDER_SEED, Sample, draw
 from lmcollapse.types import Corpus, Floats, Ints, Reading, Scores, UserError
 
 Measure = Callable[..., list[Reading]]
 """`measure(part, …, **options)`: see above."""
 
 MOST_WORDS = 10_000_000
+MOST_IMAGES = 10_000
 """No sample is larger, unless it is asked for: what measures hold in memory is proportional to it."""
 
 
@@ -138,6 +139,26 @@ class Judged:
 
 
 @dataclass(frozen=True, eq=False)
+class Pictures:
+    """Images that a generation wrote beside human ones.
+
+    written, human : `(images, values)` float32, the values of the pixels from 0 to 1.
+    wanted : how many were asked for of either; there are fewer where there are no more.
+    """
+
+    written: Floats
+    human: Floats
+    wanted: int
+
+
+def some_images(pixels: npt.NDArray[np.uint8], images: int) -> Floats:
+    """So many of `(all, height, width, channels)` images as `(images, values)`, always the same ones by their place."""
+    chosen = np.sort(np.random.default_rng(ROW_ORDER_SEED).permutation(len(pixels))[:images])
+    values: Floats = pixels[chosen].reshape(len(chosen), -1) / np.float32(255)
+    return values
+
+
+@dataclass(frozen=True, eq=False)
 class Scene:
     """All that the measures of one generation may look at; None for what there is not.
 
@@ -148,6 +169,7 @@ class Scene:
     drift : what a perfect model would have lost by now.
     heldout : this generation's model on held-out human text.
     judges : models that judge what was written, by name; "generation_0" is the first model of the run.
+    pictures : where images are written in the place of text.
     """
 
     written: Sample | None = None
@@ -156,23 +178,26 @@ class Scene:
     drift: Drift | None = None
     heldout: Heldout | None = None
     judges: Mapping[str, Judged] | None = None
+    pictures: Pictures | None = None
 
     def read(self, measure: Measure, options: Mapping[str, Any]) -> list[Reading]:
         """What a measure reads off this scene; nothing where a part is missing that it cannot do without.
 
-        Where fewer words were written than are looked at, the measures of the corpus are not defined: they would not
-        compare with those of other generations.
+        Where fewer words (or images) were written than are looked at, the measures of the corpus are not defined: they
+        would not compare with those of other generations.
         """
         needed = parts(measure)
         given = {name: getattr(self, name) for name in needed}
         if any(given[name] is None for name, required in needed.items() if required):
             return []
         readings = measure(**given, **options)
-        written = given.get("written")
+        written, pictures = given.get("written"), given.get("pictures")
+        note = ""
         if written is not None and len(written.words) < written.wanted:
             note = f"the corpus has {len(written.words):,} words, {written.wanted:,} are needed"
-            return [Reading(reading.name, None, note) for reading in readings]
-        return readings
+        if pictures is not None and len(pictures.written) < pictures.wanted:
+            note = f"the corpus has {len(pictures.written):,} images, {pictures.wanted:,} are needed"
+        return [Reading(reading.name, None, note) for reading in readings] if note else readings
 
 
 PARTS = tuple(field.name for field in fields(Scene))

@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from lmcollapse.options import Options
-from lmcollapse.trajectories import Estimate, Subject, difference, ratio, share_of_sum, slope
+from lmcollapse.trajectories import Estimate, Subject, Trajectory, difference, ratio, share_of_sum, slope
 from lmcollapse.types import HUMAN
 
 Answer = Literal["holds", "does not hold", "undecided", "undecidable from this run"]
@@ -97,32 +97,55 @@ def lacking(what: str, estimate: Estimate) -> str:
     return f"{what} has no {'value' if np.isnan(estimate.value) else 'interval (three seeds would give it one)'}"
 
 
-def growth(subject: Subject) -> Estimate | Verdict:
-    """Of the risk, the log perplexity of held-out human text in nats a token, from generation 0 to the last."""
-    change = subject.measure("perplexity").log().against(subject.last, 0)
-    return change if change.known else undecidable(lacking("the change of perplexity", change), "perplexity")
+@dataclass(frozen=True)
+class Risk:
+    """The log perplexity of held-out human data, in nats a token or, of images, in nats a value of a pixel.
+
+    measure : that it is taken from.
+    unit : what each of its nats is for.
+    """
+
+    measure: str
+    unit: str
+    nats: Trajectory
+
+    @classmethod
+    def of(cls, subject: Subject) -> Risk:
+        """From perplexity where the run has it, else from the bound of a model with latent variables."""
+        bound = subject.measure("bits_per_value")
+        if np.isnan(bound.at(subject.last).value):
+            return cls("perplexity", "token", subject.measure("perplexity").log())
+        nats = tuple({g: Estimate(*(np.log(2) * np.array(e)).tolist()) for g, e in run.items()} for run in bound.runs)
+        return cls("bits_per_value", "value", Trajectory(nats))
+
+    def growth(self, subject: Subject) -> Estimate | Verdict:
+        """From generation 0 to the last."""
+        change = self.nats.against(subject.last, 0)
+        return change if change.known else undecidable(lacking("the change of perplexity", change), self.measure)
 
 
 def catastrophic_increase(subject: Subject, thresholds: Thresholds, _: Sequence[Subject]) -> Verdict:
     """Perplexity has grown by a large factor."""
-    change, threshold = growth(subject), thresholds.catastrophic_factor
+    risk, threshold = Risk.of(subject), thresholds.catastrophic_factor
+    change = risk.growth(subject)
     if isinstance(change, Verdict):
         return change
     factor = Estimate(*np.exp(change).tolist())
     sentence = f"perplexity is {words_for(factor)} times that of generation 0; it holds above {threshold:.3g}"
-    return Verdict(beyond(factor, threshold), sentence, "perplexity", *factor, threshold)
+    return Verdict(beyond(factor, threshold), sentence, risk.measure, *factor, threshold)
 
 
 def any_increase(subject: Subject, thresholds: Thresholds, _: Sequence[Subject]) -> Verdict:
     """The log perplexity has grown, however little."""
-    change, none = growth(subject), thresholds.negligible_nats
+    risk, none = Risk.of(subject), thresholds.negligible_nats
+    change = risk.growth(subject)
     if isinstance(change, Verdict):
         return change
     sentence = (
-        f"log perplexity grew by {words_for(change)} nats a token since generation 0; it holds above 0, it does not "
-        f"below {none:.3g}"
+        f"log perplexity grew by {words_for(change)} nats a {risk.unit} since generation 0; it holds above 0, it does "
+        f"not below {none:.3g}"
     )
-    return Verdict(beyond(change, 0.0, none=none), sentence, "perplexity", *change, 0.0)
+    return Verdict(beyond(change, 0.0, none=none), sentence, risk.measure, *change, 0.0)
 
 
 def diverging(subject: Subject, thresholds: Thresholds, family: Sequence[Subject]) -> Verdict:
@@ -136,16 +159,17 @@ def diverging(subject: Subject, thresholds: Thresholds, family: Sequence[Subject
     increase = any_increase(subject, thresholds, family)
     if increase.verdict != "holds":
         return Verdict(increase.verdict, f"it takes an increase, and {increase.sentence}", increase.measure)
-    steps = np.diff(subject.measure("perplexity").log().values(subject.last + 1))
+    risk = Risk.of(subject)
+    steps = np.diff(risk.nats.values(subject.last + 1))
     if np.isnan(steps).any():
-        return undecidable("the perplexity of a generation has no value", "perplexity")
+        return undecidable("the perplexity of a generation has no value", risk.measure)
     share = share_of_sum(steps)
     growing, levelling = thresholds.growing_share, thresholds.levelling_share
     sentence = (
         f"the second half of the generations brought {words_for(share)} of the growth of log perplexity, where steady "
         f"growth brings 0.5; it holds above {growing:.2g}, it does not below {levelling:.2g}"
     )
-    return Verdict(beyond(share, growing, none=levelling), sentence, "perplexity", *share, growing)
+    return Verdict(beyond(share, growing, none=levelling), sentence, risk.measure, *share, growing)
 
 
 def scaling_law(subject: Subject, thresholds: Thresholds, family: Sequence[Subject]) -> Verdict:
@@ -185,7 +209,7 @@ class Departure:
     how: Callable[[Estimate, Estimate], Estimate]
     limit: str
     rising: bool
-    references: tuple[str, ...] = ("generation 0", "human text")
+    references: tuple[str, ...] = ("generation 0", "human data")
 
     def judge(self, subject: Subject, thresholds: Thresholds) -> Verdict:
         """Holds if it does against every reference, does not if it does not against one; reported is the nearest."""
@@ -204,7 +228,7 @@ class Departure:
         return Verdict(answer, self._sentence(known, limit), self.measure, *nearest, limit)
 
     def _against(self, subject: Subject, reference: str) -> Estimate:
-        return subject.measure(self.measure).against(subject.last, HUMAN if reference == "human text" else 0, self.how)
+        return subject.measure(self.measure).against(subject.last, HUMAN if reference == "human data" else 0, self.how)
 
     def _sentence(self, gaps: dict[str, Estimate], limit: float) -> str:
         verb, unit = ("is", "times that of") if self.how is ratio else ("differs by", "from that of")
@@ -237,16 +261,19 @@ DEFINITIONS: dict[str, Test] = {
         Departure("semantic_diversity", "semantic diversity", ratio, "diversity_ratio", rising=False),
         Departure("distinct_2_human", "distinct-2 over human words", ratio, "diversity_ratio", rising=False),
         Departure("distinct_2", "distinct-2", ratio, "diversity_ratio", rising=False),
+        Departure("pixel_variance", "the variance of the images", ratio, "diversity_ratio", rising=False),
         Departure("variance", "the variance", ratio, "diversity_ratio", rising=False),
         Departure("heterozygosity", "heterozygosity", ratio, "diversity_ratio", rising=False),
     ),
     "entanglement of real data modes": departure(
         Departure("mauve", "MAUVE", difference, "mauve_drop", rising=False),
         Departure("frechet_distance", "Fréchet distance", ratio, "frechet_factor", rising=True),
+        Departure("pixel_frechet", "Fréchet distance", ratio, "frechet_factor", rising=True),
     ),
     "disappearance of real tail data": departure(
         Departure("tail_coverage", "tail coverage", ratio, "tail_ratio", rising=False),
         Departure("survival_1", "survival of words that occur once", ratio, "tail_ratio", rising=False),
+        Departure("image_recall", "recall of human images", ratio, "tail_ratio", rising=False),
         Departure("support", "the number of symbols left", ratio, "tail_ratio", rising=False),
     ),
     "appearance of hallucinated data": departure(

@@ -22,7 +22,7 @@ from lmcollapse.substrates.causal_lm.options import (
     check_packages,
     check_prompts,
 )
-from lmcollapse.types import Corpus, Human, Progress, Scores, Start
+from lmcollapse.types import Corpus, Documents, Human, Progress, Scores, Start
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 class CausalLM(Options):
     """A causal language model: GPT-2 or Llama shapes built from scratch, or any pretrained one."""
 
+    reads: ClassVar[str] = "text"
     starts: ClassVar[tuple[Start, ...]] = ("base", "previous", "scratch")
 
     model: ModelOptions = ModelOptions()
@@ -83,13 +84,13 @@ class CausalLM(Options):
             }
         )
 
-    def prepare(self, human: Human, folder: Path, seed: int) -> None:
+    def prepare(self, human: Human[Documents], folder: Path, seed: int) -> None:
         """Write the tokenizer, the model's configuration and, for a scratch model, its initial weights."""
         from lmcollapse.substrates.causal_lm.checkpoints import prepare
 
         prepare(self.model, self._positions, human.train, folder, seed)
 
-    def encode(self, base: Path, human: Human) -> tuple[Corpus, Corpus]:
+    def encode(self, base: Path, human: Human[Documents]) -> tuple[Corpus, Corpus]:
         """The human training part as rows to train on, the held-out part as one row a document."""
         from lmcollapse.substrates.causal_lm.blocks import encode
 

@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from lmcollapse.substrates.causal_lm.models import boundaries
 from lmcollapse.substrates.causal_lm.options import TrainOptions
-from lmcollapse.types import HUMAN, Corpus, Human, Ints, UserError
+from lmcollapse.types import HUMAN, Corpus, Documents, Human, Ints, UserError
 
 IGNORED = -100
 """The label of a position whose prediction is not trained: torch's default for `ignore_index`."""
@@ -43,7 +43,7 @@ def to_texts(tokenizer: PreTrainedTokenizerBase, rows: Iterable[Ints]) -> list[s
     return texts
 
 
-def encode(tokenizer: PreTrainedTokenizerBase, human: Human, train: TrainOptions) -> tuple[Corpus, Corpus]:
+def encode(tokenizer: PreTrainedTokenizerBase, human: Human[Documents], train: TrainOptions) -> tuple[Corpus, Corpus]:
     """The human training part as rows of the unit that is trained on, the held-out part as one row a document.
 
     Held-out documents end without EOS: what is scored is the text alone, as lm-evaluation-harness has it.

@@ -16,7 +16,7 @@ from pydantic import Field
 
 from lmcollapse.options import Options
 from lmcollapse.substrates.ngram.model import Model, contexts_and_tokens, fit, load, save
-from lmcollapse.types import Corpus, Floats, Human, Ints, Progress, Scores, Start, TokenScores, UserError
+from lmcollapse.types import Corpus, Documents, Floats, Human, Ints, Progress, Scores, Start, TokenScores, UserError
 
 AT_ONCE = 2**22
 """Probabilities that are held at once."""
@@ -35,6 +35,7 @@ class Fitted:
 class NGram(Options):
     """An n-gram language model with smoothing, over the tokens of documents."""
 
+    reads: ClassVar[str] = "text"
     starts: ClassVar[tuple[Start, ...]] = ("base",)
 
     order: int = Field(3, ge=1)
@@ -63,13 +64,13 @@ class NGram(Options):
         """Nothing is left to the machine."""
         return self
 
-    def prepare(self, human: Human, folder: Path, seed: int) -> None:
+    def prepare(self, human: Human[Documents], folder: Path, seed: int) -> None:
         """Train the tokenizer on the human training part."""
         from lmcollapse.substrates.causal_lm.models import train_tokenizer
 
         train_tokenizer(human.train.texts, self.vocabulary).save_pretrained(folder)
 
-    def encode(self, base: Path, human: Human) -> tuple[Corpus, Corpus]:
+    def encode(self, base: Path, human: Human[Documents]) -> tuple[Corpus, Corpus]:
         """One row a document; those to train on end with the end of the text."""
         from lmcollapse.substrates.causal_lm.blocks import encode
         from lmcollapse.substrates.causal_lm.options import TrainOptions

@@ -1,0 +1,121 @@
+"""Fitting a variational autoencoder."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from lmcollapse.substrates.causal_lm.devices import deterministic
+from lmcollapse.substrates.vae.network import Network
+from lmcollapse.types import Diverged, Progress
+
+if TYPE_CHECKING:
+    from lmcollapse.substrates.vae import VAE
+
+STATE = "state.safetensors"
+KEEP_SECONDS = 60.0
+"""A fit that takes longer keeps its state about so often, at the end of an epoch."""
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """A network, and what its fit recorded: one dict of numbers an epoch."""
+
+    network: Network
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+def as_pixels(images: npt.NDArray[np.uint8], device: torch.device) -> Tensor:
+    """`(images, height, width, channels)` uint8 as `(images, channels, height, width)` float32 from 0 to 1."""
+    tensor = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))).to(device)
+    return tensor.float() / 255
+
+
+def fit(
+    network: Network, images: npt.NDArray[np.uint8], options: VAE, seed: int, progress: Progress, bench: Path
+) -> Fitted:
+    """Minimise the negative evidence lower bound, one draw of the latent variables a step; raises Diverged.
+
+    The order of the images and the noise follow from the seed and the epoch, so that a fit that was killed ends with
+    the same weights.
+    """
+    device = options.enter()
+    network.to(device).train()
+    optimizer = torch.optim.Adam(network.parameters(), lr=options.learning_rate)
+    done = _resume(network, optimizer, bench / STATE)
+    kept = began = time.monotonic()
+    history: list[dict[str, float]] = []
+    pixels = as_pixels(images, device)
+    with (
+        progress.stage("fit", total=options.epochs * len(images), unit="images") as advance,
+        deterministic(device),
+    ):
+        advance(done * len(images))
+        for epoch in range(done, options.epochs):
+            rng = np.random.default_rng([seed, epoch])
+            order = torch.from_numpy(rng.permutation(len(images))).to(device)
+            noise = torch.from_numpy(rng.standard_normal((len(images), network.latent), np.float32)).to(device)
+            sums = torch.zeros(2, dtype=torch.float64, device=device)
+            for first in range(0, len(images), options.batch_size):
+                some = slice(first, first + options.batch_size)
+                reconstruction, divergence = network.bound(pixels[order[some]], noise[None, some])
+                loss = (reconstruction + divergence).mean()
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+                sums += torch.stack([reconstruction.detach().sum(), divergence.detach().sum()]).double()
+            parts = (sums / len(images)).tolist()
+            if not math.isfinite(sum(parts)):
+                raise Diverged((epoch + 1) * -(-len(images) // options.batch_size), sum(parts), math.nan)
+            advance(len(images), loss=sum(parts))
+            speed = len(images) / max(time.monotonic() - began, 1e-9)
+            began = time.monotonic()
+            names = {"loss": sum(parts), "reconstruction": parts[0], "divergence": parts[1]}
+            history.append({"epoch": epoch, **names, "images_per_second": round(speed, 1)})
+            if time.monotonic() - kept > KEEP_SECONDS and epoch + 1 < options.epochs:
+                _keep(network, optimizer, epoch + 1, bench / STATE)
+                kept = time.monotonic()
+    return Fitted(network.eval(), history)
+
+
+def _keep(network: Network, optimizer: torch.optim.Optimizer, epochs: int, file: Path) -> None:
+    """Weights and Adam's moments, whole or not at all."""
+    moments = {
+        f"optimizer.{number}.{name}": tensor
+        for number, each in optimizer.state_dict()["state"].items()
+        for name, tensor in each.items()
+    }
+    weights = {f"network.{name}": weight for name, weight in network.state_dict().items()}
+    partial = file.with_suffix(".partial")
+    save_file({**weights, **moments}, partial, metadata={"epochs": str(epochs)})
+    partial.replace(file)
+
+
+def _resume(network: Network, optimizer: torch.optim.Optimizer, file: Path) -> int:
+    """Epochs that a killed fit had finished, whose state is taken up."""
+    if not file.is_file():
+        return 0
+    with safe_open(file, "pt") as opened:
+        epochs = int(opened.metadata()["epochs"])
+    weights: dict[str, Tensor] = {}
+    moments: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in load_file(file).items():
+        part, _, name = key.partition(".")
+        if part == "network":
+            weights[name] = tensor
+        else:
+            number, _, moment = name.partition(".")
+            moments.setdefault(int(number), {})[moment] = tensor
+    network.load_state_dict(weights)
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
+    return epochs
