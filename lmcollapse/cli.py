@@ -321,7 +321,7 @@ def printable(text: str) -> str:
 def _print_configuration_help(given: Sequence[str]) -> None:
     """Every option of a configuration; with the values of the file that is named beside `--help`."""
     from lmcollapse.catalog import CATALOG, find
-    from lmcollapse.config import load, parse
+    from lmcollapse.config import READS, load, parse
     from lmcollapse.options import describe, options_of
 
     files = [word for word in given if word.endswith((".yaml", ".yml"))]
@@ -334,11 +334,12 @@ def _print_configuration_help(given: Sequence[str]) -> None:
         for part in key.split("."):
             value = value.get(part) if isinstance(value, dict) else None
         print(f"  {key}: {json.dumps(value, ensure_ascii=False)}  ({kind})\n      {text}")
-    for section in ("corpus", "policy"):
-        for name in CATALOG[section] if getattr(config, section) is not None else ():
+    reads = READS.get(config.build_substrate().reads, READS["text"])
+    for section, group in (("corpus", reads.corpora), ("policy", "policy")):
+        for name in CATALOG[group] if getattr(config, section) is not None else ():
             if name != getattr(config, section).kind:
                 print(f"\n  with {section}.kind={name}:")
-                for key, kind, default, text in describe(options_of(find(section, name)), f"{section}."):
+                for key, kind, default, text in describe(options_of(find(group, name)), f"{section}."):
                     print(f"  {key}: {json.dumps(default)}  ({kind})\n      {text}")
 
 

@@ -7,7 +7,7 @@ import inspect
 import re
 import types
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, create_model, field_validator
 
@@ -130,6 +130,8 @@ def type_name(annotation: Any) -> str:
     """A type as a user reads it: `int`, `float | null`, `base | previous | scratch`."""
     if annotation is type(None):
         return "null"
+    if get_origin(annotation) is Annotated:
+        return type_name(get_args(annotation)[0])
     if isinstance(annotation, types.UnionType) or str(get_origin(annotation)) == "typing.Union":
         return " | ".join(type_name(a) for a in get_args(annotation))
     if str(get_origin(annotation)) == "typing.Literal":

@@ -99,7 +99,7 @@ def of_chains(manifest: Mapping[str, Any]) -> bool:
 
 def of_images(manifest: Mapping[str, Any]) -> bool:
     """Whether a run reads and writes images."""
-    return "images" in manifest["human"].get("train", {})
+    return "images" in manifest.get("human", {}).get("train", {})
 
 
 def _described(runs: Sequence[Path]) -> Iterator[tuple[Path, dict[str, Any]]]:

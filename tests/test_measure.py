@@ -69,8 +69,8 @@ def test_every_measure_that_needs_no_model_is_taken_on_both_sides(human: Path, t
 def test_both_sides_are_measured_alike(human: Path, tmp_path: Path) -> None:
     """A corpus that is the held-out half of the human text has that half's readings."""
     texts = list(read_texts(human))
-    parts = (Documents(some, [""] * 300) for some in (texts[:300], texts[300:]))
-    write_human(Human(*parts), folder(tmp_path))
+    train, heldout = (Documents(some, [""] * len(some)) for some in (texts[:300], texts[300:]))
+    write_human(Human(train, heldout), folder(tmp_path))
     corpus = written(tmp_path / "same.parquet", texts[300:])
     found = measure(corpus, tmp_path / "run", measures=FEW)
     assert found.corpus == found.human

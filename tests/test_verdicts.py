@@ -376,7 +376,7 @@ def test_collapsing_variance(values: Column, human: float | None, answer: str) -
 def test_the_nearest_reference_is_reported() -> None:
     row = verdict(VARIANCE, tidy({"semantic_diversity": [0.6, 0.3]}, human={"semantic_diversity": 0.75}))
     assert (row["statistic"], row["threshold"]) == pytest.approx((0.5, 0.9))
-    for words in ("0.5 [", "times that of generation 0", "0.4 [", "times that of human text"):
+    for words in ("0.5 [", "times that of generation 0", "0.4 [", "times that of human data"):
         assert words in row["sentence"]
 
 

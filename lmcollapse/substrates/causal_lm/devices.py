@@ -33,15 +33,20 @@ CGROUPS = tuple(
 
 def device_of(compute: ComputeOptions) -> torch.device:
     """The device that is asked for, UserError where this machine has no such device."""
-    if compute.device == "auto":
+    return named(compute.device, "compute.device")
+
+
+def named(name: str, option: str) -> torch.device:
+    """The device of that name, which the option asks for; UserError where this machine has no such device."""
+    if name == "auto":
         accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
         return accelerator or torch.device("cpu")
     try:
-        device = torch.device(compute.device)
+        device = torch.device(name)
         torch.empty(1, device=device).item()
     except (RuntimeError, AssertionError) as error:
         reason = str(error).partition("\n")[0].partition(". ")[0]
-        raise UserError(f"compute.device is '{compute.device}': not here ({reason}); give auto or cpu") from None
+        raise UserError(f"{option} is '{name}': not here ({reason}); give auto or cpu") from None
     return device
 
 

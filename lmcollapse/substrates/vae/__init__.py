@@ -18,7 +18,6 @@ from lmcollapse.types import Corpus, Human, Images, Latents, Progress, Scores, S
 if TYPE_CHECKING:
     import torch
 
-    from lmcollapse.substrates.causal_lm.options import ComputeOptions
     from lmcollapse.substrates.vae.fit import Fitted
     from lmcollapse.substrates.vae.network import Network
 
@@ -47,7 +46,7 @@ class VAE(Options):
 
     latent: Positive = 20
     """Latent variables."""
-    filters: tuple[Positive, ...] = Field((32, 64), min_length=1)
+    filters: tuple[Positive, ...] = Field(default=(32, 64), min_length=1)
     """Channels of the encoder's convolutions, each of stride 2; the decoder has them backwards."""
     hidden: Positive = 256
     """Units of the layer between the convolutions and the latent variables."""
@@ -58,7 +57,7 @@ class VAE(Options):
     """How often a fit reads its images."""
     batch_size: Positive = 64
     """Images an optimizer step."""
-    learning_rate: float = Field(1e-3, gt=0)
+    learning_rate: float = Field(default=1e-3, gt=0)
     """Of Adam, constant."""
     output: Literal["mean", "draw"] = "mean"
     """Sampling: the decoder's mean; or pixels drawn from their likelihood. Both in 256 levels."""
@@ -69,24 +68,24 @@ class VAE(Options):
 
     def check(self, start: Start) -> None:
         """Raise UserError for a device that is not here."""
-        self._compute()
+        self.enter()
 
     def decide(self) -> VAE:
         """The same options with device and threads settled."""
-        compute = self._compute()
-        return self.model_copy(update={"device": compute.device, "threads": compute.threads})
+        import torch
 
-    def _compute(self) -> ComputeOptions:
-        from lmcollapse.substrates.causal_lm.devices import decided
-        from lmcollapse.substrates.causal_lm.options import ComputeOptions
-
-        return decided(ComputeOptions(device=self.device, precision="float32", threads=self.threads))
+        device = self.enter()
+        return self.model_copy(update={"device": str(device), "threads": self.threads or torch.get_num_threads()})
 
     def enter(self) -> torch.device:
-        """Set the number of threads, as was decided, and return the device."""
-        from lmcollapse.substrates.causal_lm.devices import enter
+        """Set the number of threads, where it was decided, and return the device."""
+        import torch
 
-        return enter(self._compute())
+        from lmcollapse.substrates.causal_lm.devices import named
+
+        if self.threads:
+            torch.set_num_threads(self.threads)
+        return named(self.device, "device")
 
     def prepare(self, human: Human[Images], folder: Path, seed: int) -> None:
         """The initial weights, for images of this size."""

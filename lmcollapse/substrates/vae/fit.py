@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from dataclasses import dataclass, field
@@ -52,9 +53,9 @@ def fit(
     device = options.enter()
     network.to(device).train()
     optimizer = torch.optim.Adam(network.parameters(), lr=options.learning_rate)
-    done = _resume(network, optimizer, bench / STATE)
+    history = _resume(network, optimizer, bench / STATE)
+    done = len(history)
     kept = began = time.monotonic()
-    history: list[dict[str, float]] = []
     pixels = as_pixels(images, device)
     with (
         progress.stage("fit", total=options.epochs * len(images), unit="images") as advance,
@@ -83,12 +84,12 @@ def fit(
             names = {"loss": sum(parts), "reconstruction": parts[0], "divergence": parts[1]}
             history.append({"epoch": epoch, **names, "images_per_second": round(speed, 1)})
             if time.monotonic() - kept > KEEP_SECONDS and epoch + 1 < options.epochs:
-                _keep(network, optimizer, epoch + 1, bench / STATE)
+                _keep(network, optimizer, history, bench / STATE)
                 kept = time.monotonic()
     return Fitted(network.eval(), history)
 
 
-def _keep(network: Network, optimizer: torch.optim.Optimizer, epochs: int, file: Path) -> None:
+def _keep(network: Network, optimizer: torch.optim.Optimizer, history: list[dict[str, float]], file: Path) -> None:
     """Weights and Adam's moments, whole or not at all."""
     moments = {
         f"optimizer.{number}.{name}": tensor
@@ -97,16 +98,16 @@ def _keep(network: Network, optimizer: torch.optim.Optimizer, epochs: int, file:
     }
     weights = {f"network.{name}": weight for name, weight in network.state_dict().items()}
     partial = file.with_suffix(".partial")
-    save_file({**weights, **moments}, partial, metadata={"epochs": str(epochs)})
+    save_file({**weights, **moments}, partial, metadata={"history": json.dumps(history)})
     partial.replace(file)
 
 
-def _resume(network: Network, optimizer: torch.optim.Optimizer, file: Path) -> int:
-    """Epochs that a killed fit had finished, whose state is taken up."""
+def _resume(network: Network, optimizer: torch.optim.Optimizer, file: Path) -> list[dict[str, float]]:
+    """The history of a killed fit, whose state is taken up."""
     if not file.is_file():
-        return 0
+        return []
     with safe_open(file, "pt") as opened:
-        epochs = int(opened.metadata()["epochs"])
+        history: list[dict[str, float]] = json.loads(opened.metadata()["history"])
     weights: dict[str, Tensor] = {}
     moments: dict[int, dict[str, Tensor]] = {}
     for key, tensor in load_file(file).items():
@@ -118,4 +119,4 @@ def _resume(network: Network, optimizer: torch.optim.Optimizer, file: Path) -> i
             moments.setdefault(int(number), {})[moment] = tensor
     network.load_state_dict(weights)
     optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
-    return epochs
+    return history
