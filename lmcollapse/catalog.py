@@ -43,6 +43,7 @@ CATALOG: dict[str, dict[str, str]] = {
         "accumulate_subsample": "lmcollapse.policies.accumulate_subsample:accumulate_subsample",
         "mix": "lmcollapse.policies.mix:mix",
         "fresh": "lmcollapse.policies.fresh:fresh",
+        "filling": "lmcollapse.policies.filling:filling",
         "human": "lmcollapse.policies.human:human",
     },
     "decoder": {
@@ -56,6 +57,7 @@ CATALOG: dict[str, dict[str, str]] = {
         "repetition_penalty": "lmcollapse.substrates.causal_lm.decoding:repetition_penalty",
     },
     "measure": {
+        "human_share": "lmcollapse.metrics.human_share:human_share",
         "perplexity": "lmcollapse.metrics.perplexity:perplexity",
         "accuracy": "lmcollapse.metrics.accuracy:accuracy",
         "calibration": "lmcollapse.metrics.calibration:calibration",
@@ -83,6 +85,7 @@ CATALOG: dict[str, dict[str, str]] = {
         "semantic_diversity": "lmcollapse.metrics.semantic_diversity:semantic_diversity",
     },
     "image measure": {
+        "human_share": "lmcollapse.metrics.human_share:human_share",
         "elbo": "lmcollapse.metrics.elbo:elbo",
         "latents": "lmcollapse.metrics.latents:latents",
         "pixel_variance": "lmcollapse.metrics.pixel_variance:pixel_variance",

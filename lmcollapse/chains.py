@@ -146,6 +146,7 @@ class Experiment:
         streams = {name: self._stream(name, block, span) for name in ("human", "train", "model", "corpus")}
         reader = _Reader(substrate, block.chains)
         models: dict[int, State] = {}
+        shares = []
         if span.start == 0:
             block.human = substrate.human(streams["human"], block.chains, rows)
             block.collapsed_at = np.full(block.chains, -1, np.int64)
@@ -154,7 +155,8 @@ class Experiment:
                 block.history = np.empty(shape, block.human.dtype)
                 block.history[:, :rows] = block.human
         for generation in span:
-            chosen = self._choose(generation, block.chains, streams["train"])
+            chosen = self._choose(generation, block.chains, streams["train"], block.number)
+            shares.append(_human_share(chosen, rows, block.chains))
             statistic = self._read(block, chosen, streams["human"])
             block.model = substrate.fit(statistic, block.model, streams["model"])
             block.newest = substrate.sample(block.model, rows, streams["corpus"], block.human)
@@ -166,6 +168,7 @@ class Experiment:
                 models[generation] = block.model
             watch(block.chains)
         measures, degenerate = reader.read()
+        measures["human_fraction"] = np.array(shares)
         for step, generation in enumerate(span):
             block.collapsed_at[degenerate[step] & (block.collapsed_at < 0)] = generation
         return Trace(span.start, measures, block.collapsed_at, models)
@@ -224,11 +227,16 @@ class Experiment:
                 parts.append(_take(self._rows(block, origin), wanted[:, ~new]))
         return np.concatenate(parts, axis=1)
 
-    def _choose(self, generation: int, chains: int, rng: np.random.Generator) -> Selection:
-        rows = self.substrate.rows
-        pool = Pool(rows, (rows,) * generation, reserve=ENDLESS, chains=chains)
+    def _choose(self, generation: int, chains: int, rng: np.random.Generator, block: int = 0) -> Selection:
+        rows, seed = self.substrate.rows, (step_seed(self.config.seed, HUMAN, "train"), block)
+        pool = Pool(rows, (rows,) * generation, reserve=ENDLESS, chains=chains, seed=seed)
         kind, options = self.config.section("policy")
         chosen: Selection = find("policy", kind)(pool, rng, **options) if generation else every(pool, HUMAN)
+        if chosen.same_steps:
+            raise UserError(
+                f"policy {kind}: same_steps has no effect on {self.config.substrate}, which is not fitted in steps; "
+                "leave it out"
+            )
         return chosen
 
     @property
@@ -310,6 +318,13 @@ def _take(values: Floats, rows: Ints) -> Floats:
     """`(chains, rows, …)` values at `(chains or 1, picks)` places."""
     chains = np.arange(len(values))[:, None]
     return values[chains, rows]
+
+
+def _human_share(chosen: Selection, rows: int, chains: int) -> Floats:
+    """`(chains,)` share of the rows that were chosen that is human."""
+    humans = np.sum(chosen.generation == HUMAN, axis=-1) + rows * (HUMAN in chosen.whole)
+    share: Floats = np.broadcast_to(humans / (len(chosen) + rows * len(chosen.whole)), chains)
+    return share
 
 
 def _joined(states: Sequence[State]) -> State:

@@ -61,7 +61,7 @@ def run(config: Config, out: Path, progress: Progress | None = None) -> Path:
                 raise
             corpora.append(steps.sample(generation, models[-1], rows, corpora))
             scores.append(steps.score(generation, models, rows, corpora[-1]))
-            readings = steps.measure(generation, human, rows, trains, corpora, scores)
+            readings = steps.measure(generation, human, rows, trains, models[-1], corpora, scores)
 
             table.append({"generation": generation} | flat(readings.read()))
             here.write_metrics(table, complete=len(table) == config.generations)

@@ -17,6 +17,7 @@ from lmcollapse.metrics.scene import (
     Judged,
     Pictures,
     Scene,
+    Trained,
     some_images,
 )
 from lmcollapse.types import HUMAN, Corpus, Documents, Human, Images, Ints, Scores
@@ -45,6 +46,7 @@ class Generation:
     corpus : what it wrote.
     trained_on : gathers what it was trained on, human rows and others.
     scores, first : of this generation and of generation 0.
+    sizes : of what it was trained on.
     human_size : rows and tokens of the human training part.
     trained : rows that each generation so far was trained on, by the generation that wrote them.
     wrote : rows and tokens of what each wrote.
@@ -56,6 +58,7 @@ class Generation:
     trained_on: Callable[[], Corpus]
     scores: AllScores
     first: AllScores
+    sizes: Trained
     human_size: Sizes
     trained: Sequence[Mapping[str, int]]
     wrote: Sequence[Sizes]
@@ -81,9 +84,9 @@ def of_generation(human: Human[Any], size: int | None, here: Generation) -> Scen
     if isinstance(human.train, Images):
         images = _how_many(human, size)
         written, train = (some_images(pixels, images) for pixels in (here.corpus.values, human.train.pixels))
-        return Scene(pictures=Pictures(written, train, images), heldout=heldout, judges=judges)
+        return Scene(pictures=Pictures(written, train, images), heldout=heldout, judges=judges, trained=here.sizes)
     if here.corpus.texts is None:
-        return Scene(heldout=heldout, judges=judges)
+        return Scene(heldout=heldout, judges=judges, trained=here.sizes)
     text, words = _human_text(human, size)
     lineage = _lineage(text.train_words, here.human_size, here.trained, here.wrote)
     return Scene(
@@ -93,6 +96,7 @@ def of_generation(human: Human[Any], size: int | None, here: Generation) -> Scen
         drift=drift(text.counts, lineage, words),
         heldout=heldout,
         judges=judges,
+        trained=here.sizes,
     )
 
 

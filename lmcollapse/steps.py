@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from lmcollapse.catalog import find
 from lmcollapse.config import READS, Config
 from lmcollapse.corpora import load_human
-from lmcollapse.metrics.scene import Scene
+from lmcollapse.metrics.scene import Scene, Trained
 from lmcollapse.options import bind, options_of
 from lmcollapse.parquet import read_corpus, read_human, read_scores, write_corpus, write_human, write_scores
 from lmcollapse.policies.rows import every
@@ -30,6 +30,7 @@ from lmcollapse.types import (
     Reading,
     Selection,
     Substrate,
+    UserError,
 )
 
 Rows = tuple[Corpus, Corpus]
@@ -65,7 +66,12 @@ class Steps:
 
     def check(self) -> None:
         """Try the policy on a pool of a few rows: what it refuses is refused before any compute is spent."""
-        self._select(1, Pool(human=10, synthetic=(10,), reserve=10))
+        chosen = self._select(1, Pool(human=10, synthetic=(10,), reserve=10))
+        if chosen.same_steps and not self.substrate.iterative:
+            raise UserError(
+                f"policy {self.config.section('policy')[0]}: same_steps has no effect on {self.config.substrate}, "
+                "which is not fitted in steps; leave it out"
+            )
 
     def check_reserve(self, rows: Artefact[Rows]) -> None:
         """Raise UserError where the human text in reserve will not last for all generations."""
@@ -75,7 +81,7 @@ class Steps:
 
     def _pool(self, rows: Artefact[Rows], synthetic: Sequence[int]) -> Pool:
         reserve = rows.facts.get("reserve", {"rows": 0})["rows"]
-        return Pool(rows.facts["train"]["rows"], tuple(synthetic), reserve)
+        return Pool(rows.facts["train"]["rows"], tuple(synthetic), reserve, seed=(self._seed(HUMAN, "train"),))
 
     def human(self) -> Artefact[Human[Any]]:
         """Human text, or human images, in disjoint parts."""
@@ -141,6 +147,7 @@ class Steps:
                 "rows": len(chosen),
                 "human_fraction": float(np.mean(chosen.generation == HUMAN)),
                 "origins": dict(zip(map(str, origins.tolist()), rows_of.tolist(), strict=True)),
+                "same_steps": chosen.same_steps,
             }
 
         def read(folder: Path) -> Selection:
@@ -173,11 +180,14 @@ class Steps:
 
         def write(folder: Path, progress: Progress, bench: Path) -> Facts:
             chosen = gather(train.read(), lambda g: human_rows(rows) if g == HUMAN else corpora[g].read())
-            before = previous.path if previous else None
-            model = self.substrate.fit(base.path, chosen, start, before, seed, progress, bench)
+            before, tokens = previous.path if previous else None, int(chosen.lengths.sum())
+            # as many tokens as the human part has, each epoch
+            passes = {"passes": rows.facts["train"]["tokens"] / tokens} if train.facts["same_steps"] else {}
+            model = self.substrate.fit(base.path, chosen, start, before, seed, progress, bench, **passes)
             self.substrate.save(model, folder)
-            human = chosen.lengths[chosen.generation == HUMAN].sum()
-            return _size(chosen) | {"human_fraction_of_tokens": float(human / chosen.lengths.sum())}
+            human = _size(chosen.take(np.flatnonzero(chosen.generation == HUMAN)))
+            shares = {"human": human, "human_fraction_of_tokens": human["tokens"] / tokens}
+            return _size(chosen) | passes | shares
 
         inputs: dict[str, Artefact[Any]] = {"base": base, "train": train, "human": rows}
         inputs |= {"previous": previous} if previous else {}
@@ -239,6 +249,7 @@ class Steps:
         human: Artefact[Human[Any]],
         rows: Artefact[Rows],
         trains: Sequence[Artefact[Selection]],
+        model: Artefact[Any],
         corpora: Sequence[Artefact[Corpus]],
         scores: Sequence[Artefact[AllScores]],
     ) -> Artefact[list[Reading]]:
@@ -254,6 +265,7 @@ class Steps:
                 trained_on=trained_on,
                 scores=scores[-1].read(),
                 first=scores[0].read(),
+                sizes=Trained(*(part[of] for of in ("rows", "tokens") for part in (model.facts, model.facts["human"]))),
                 human_size=rows.facts["train"],
                 trained=[train.facts["origins"] for train in trains],
                 wrote=[corpus.facts for corpus in corpora],
@@ -261,6 +273,7 @@ class Steps:
             self._read_off(of_generation(human.read(), self.config.measured, here), folder, progress)
 
         inputs: dict[str, Artefact[Any]] = {"human": human, "rows": rows, "first": scores[0], "scores": scores[-1]}
+        inputs["model"] = model
         inputs |= {f"{folder_of(g)}/train": train for g, train in enumerate(trains)}
         inputs |= {f"{folder_of(g)}/corpus": corpus for g, corpus in enumerate(corpora)}
         return self._measure(f"{folder_of(generation)}/measures", write, inputs)

@@ -246,12 +246,14 @@ class Pool:
     synthetic : rows that each generation so far has written, generation 0 first.
     reserve : human rows that generation 0 does not read; they come after the others, from number `human` on.
     chains : how many independent chains choose at once, each for itself; None for one that stands for itself.
+    seed : for what is drawn once and stays the same in every generation; numpy's `default_rng` takes it.
     """
 
     human: int
     synthetic: tuple[int, ...] = ()
     reserve: int = 0
     chains: int | None = None
+    seed: tuple[int, ...] = (0,)
 
     @property
     def generation(self) -> int:
@@ -271,11 +273,13 @@ class Selection:
         choose each for itself.
     row : which row there, int64 of the same shape.
     whole : origins of which every row is chosen once, beside those.
+    same_steps : whether the fit is to take as many optimizer steps as on the human part, however many rows there are.
     """
 
     generation: Ints
     row: Ints
     whole: tuple[int, ...] = ()
+    same_steps: bool = False
 
     def spelled_out(self, pool: Pool) -> Selection:
         """The same rows one by one, ordered by origin; for one chain."""
@@ -284,7 +288,7 @@ class Selection:
         generation = np.concatenate([np.repeat(np.array(self.whole, np.int32), counts), self.generation])
         row = np.concatenate([*(np.arange(count, dtype=np.int64) for count in counts), self.row])
         order = np.argsort(generation, kind="stable")
-        return Selection(generation[order], row[order])
+        return Selection(generation[order], row[order], same_steps=self.same_steps)
 
     def __len__(self) -> int:
         """How many rows are referred to one by one (in each chain)."""
@@ -393,6 +397,8 @@ class Substrate(Protocol):
     reads: ClassVar[str]
     """Which human data: "text" or "images"."""
     starts: ClassVar[tuple[Start, ...]]
+    iterative: ClassVar[bool]
+    """Whether a fit takes optimizer steps; then it has a parameter `passes`."""
 
     def model_dump(self, *, mode: str) -> dict[str, Any]:
         """All options as JSON-able values (pydantic's method; substrates are `lmcollapse.options.Options`)."""
@@ -424,6 +430,8 @@ class Substrate(Protocol):
         bench: Path,
     ) -> Any:
         """A model fitted to `train`, starting from the base, from the model in `previous`, or from nothing.
+
+        An iterative substrate takes `passes: float = 1.0` as well: the share of the rows that counts as an epoch.
 
         bench : a folder for the state of a long fit; a killed step that is made again finds it there. Raises Diverged
             where the loss is not finite.

@@ -19,7 +19,7 @@ from lmcollapse.metrics.latents import latents
 from lmcollapse.metrics.neighbours import neighbours
 from lmcollapse.metrics.pixel_frechet import distance, pixel_frechet
 from lmcollapse.metrics.pixel_variance import pixel_variance
-from lmcollapse.metrics.scene import Heldout, Judged, Pictures, Scene, some_images
+from lmcollapse.metrics.scene import Heldout, Judged, Pictures, Scene, Trained, some_images
 from lmcollapse.options import bind, describe, options_of
 from lmcollapse.parquet import read_corpus, read_human, read_scores, write_corpus, write_human, write_scores
 from lmcollapse.types import Corpus, Floats, Human, Images, Latents, Reading, Scores, UserError
@@ -265,7 +265,10 @@ def test_every_measure_of_images_is_pure_and_says_why_it_has_no_value(name: str)
     heldout = Heldout(Corpus.of_images(images, -1), scores(80))
     judges = {"generation_0": Judged(scores(80), scores(80))}
     usual = Scene(
-        pictures=Pictures(some_images(images, 60), some_images(images, 60), 60), heldout=heldout, judges=judges
+        pictures=Pictures(some_images(images, 60), some_images(images, 60), 60),
+        heldout=heldout,
+        judges=judges,
+        trained=Trained(80, 20, 80, 20),
     )
     readings = usual.read(measure, options_of(measure)().model_dump())
     assert readings and readings == usual.read(measure, {})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 
 from lmcollapse.policies.accumulate import accumulate
 from lmcollapse.policies.accumulate_subsample import accumulate_subsample
+from lmcollapse.policies.filling import filling
 from lmcollapse.policies.fresh import fresh
 from lmcollapse.policies.human import human
 from lmcollapse.policies.mix import mix
@@ -116,7 +119,52 @@ def test_mix_draws_its_human_rows_anew() -> None:
     assert set(one.tolist()) != set(two.tolist())
 
 
+@pytest.mark.parametrize("given", [{"human_fraction": 0.3}, {"human_keep": 0.3}])
+def test_mix_may_keep_the_same_human_rows(given: dict[str, Any]) -> None:
+    def humans(generation: int, redraw: bool, seed: int) -> set[int]:
+        pool = Pool(100, (100,) * generation, seed=(seed,))
+        chosen = mix(pool, np.random.default_rng(generation), redraw=redraw, **given)
+        return set(chosen.row[chosen.generation == HUMAN].tolist())
+
+    same = [humans(generation, False, 7) for generation in (1, 2, 5)]
+    assert same[0] == same[1] == same[2] and len(same[0]) == 30
+    assert humans(1, False, 8) != same[0], "another run keeps other rows"
+    assert humans(1, True, 7) != humans(2, True, 7)
+
+
+@given(st.integers(1, 300), st.floats(0, 1), st.floats(0, 1), st.integers(1, 12), st.integers(1, 9), st.booleans())
+def test_a_web_fills_up_by_its_schedule(
+    humans: int, start: float, end: float, over: int, generation: int, geometric: bool
+) -> None:
+    if geometric:
+        start, end = max(start, end, 0.01), max(min(start, end), 0.01)
+    pool = Pool(humans, (humans,) * generation)
+    chosen = rows_of(
+        filling(pool, rng(), start=start, end=end, over=over, schedule="geometric" if geometric else "linear"), pool
+    )
+    way = min(1, generation / over)
+    share = start * (end / start) ** way if geometric else (1 - way) * start + way * end
+    kept = sum(g == HUMAN for g, _ in chosen)
+    assert len(chosen) == humans and abs(kept - share * humans) <= 0.5 + 1e-6
+    assert {g for g, _ in chosen} <= set(range(-1, generation))
+
+
+def test_a_web_fills_up_from_every_generation_so_far() -> None:
+    drawn = filling(Pool(1000, (1000,) * 4), rng(), start=1, end=0, over=4)
+    counts = np.bincount(drawn.generation, minlength=4)
+    assert counts.sum() == 1000 and (np.abs(counts - 250) < 5 * np.sqrt(250 * 0.75)).all()
+    with pytest.raises(UserError, match="geometric schedule needs 0 < end <= start"):
+        filling(POOL, rng(), start=0.5, end=0, schedule="geometric")
+
+
+def test_accumulate_may_hold_the_steps() -> None:
+    assert not accumulate(POOL, rng()).same_steps
+    chosen = accumulate(POOL, rng(), same_steps=True)
+    assert chosen.same_steps and chosen.spelled_out(POOL).same_steps
+    assert rows_of(chosen) == rows_of(accumulate(POOL, rng()))
+
+
 @pytest.mark.parametrize("given", [{}, {"human_fraction": 0.1, "human_keep": 0.1}])
-def test_mix_needs_exactly_one_reading(given: dict[str, float]) -> None:
+def test_mix_needs_exactly_one_reading(given: dict[str, Any]) -> None:
     with pytest.raises(UserError, match="exactly one"):
         mix(POOL, rng(), **given)

@@ -34,7 +34,9 @@ POLICIES: list[Any] = [
     "human",
     {"kind": "mix", "human_fraction": 0.3},
     {"kind": "mix", "human_keep": 0.3},
+    {"kind": "mix", "human_fraction": 0.3, "redraw": False},
     {"kind": "fresh", "human_fraction": 0.3},
+    {"kind": "filling", "end": 0.2, "over": 3},
 ]
 
 

@@ -125,7 +125,7 @@ def test_a_killed_fit_ends_with_the_same_weights(tmp_path: Path, monkeypatch: py
 
     def fitted(bench: Path) -> fit_module.Fitted:
         bench.mkdir(exist_ok=True)
-        return fit_module.fit(substrate._new((5, 5, 1), 1), images, substrate, 7, Silent(), bench)
+        return fit_module.fit(substrate._new((5, 5, 1), 1), images, substrate, 10, 7, Silent(), bench)
 
     whole = fitted(tmp_path / "whole").network.state_dict()
     monkeypatch.setattr(fit_module, "_keep", killed)
@@ -179,6 +179,34 @@ def test_policies_mean_the_same_for_images(tmp_path: Path, policy: Any) -> None:
         assert facts["human_fraction"] == pytest.approx(shares[kind])
     model = json.loads((out / "generation_002" / "model" / "step.json").read_text())["facts"]
     assert model["human_fraction_of_tokens"] == pytest.approx(facts["human_fraction"])
+
+
+def test_accumulate_with_the_steps_of_generation_0(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 150 images in batches of 64, two epochs are 6 steps; twice and three times as many images get as many."""
+    given = {**SMALL, "policy": {"kind": "accumulate", "same_steps": True}}
+    fits: list[int] = []
+    fit = fit_module.fit
+
+    def counting(network: Network, images: Any, options: VAE, steps: int, *rest: Any) -> fit_module.Fitted:
+        fits.append(steps)
+        return fit(network, images, options, steps, *rest)
+
+    monkeypatch.setattr(fit_module, "fit", counting)
+    out = run(parse(given), tmp_path / "run")
+    assert fits == [6, 6, 6]
+    run(parse({**given, "policy": "accumulate"}), tmp_path / "plain")
+    assert fits[3:] == [6, 10, 16]
+    passes = [json.loads((out / f"generation_{g:03d}" / "model" / "step.json").read_text())["facts"] for g in range(3)]
+    assert [facts.get("passes", 1) for facts in passes] == pytest.approx([1, 1 / 2, 1 / 3])
+    assert [facts["rows"] for facts in passes] == [150, 300, 450]
+
+
+def test_steps_are_held_only_where_there_are_any(tmp_path: Path) -> None:
+    for substrate in ({"substrate": "ngram"}, {"substrate": "gaussian", "chains": 2, "rows": 10}):
+        given = {**substrate, "policy": {"kind": "accumulate", "same_steps": True}, "generations": 2}
+        with pytest.raises(UserError, match="same_steps has no effect on"):
+            run(parse(given), tmp_path / "run")
+        assert not (tmp_path / "run").exists()
 
 
 def test_figures_status_and_verdicts(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -26,6 +26,7 @@ class Urn(Options):
 
     reads: ClassVar[str] = "text"
     starts: ClassVar[tuple[Start, ...]] = ("scratch",)
+    iterative: ClassVar[bool] = False
     urn: UrnOptions = UrnOptions()
     workers: int | None = None
     """Left to the machine; the loop must remember what was decided."""

@@ -139,6 +139,16 @@ class Judged:
 
 
 @dataclass(frozen=True, eq=False)
+class Trained:
+    """Sizes of what a generation was trained on, and of the human part of it, in rows and in tokens."""
+
+    rows: int
+    human_rows: int
+    tokens: int
+    human_tokens: int
+
+
+@dataclass(frozen=True, eq=False)
 class Pictures:
     """Images that a generation wrote beside human ones.
 
@@ -170,6 +180,7 @@ class Scene:
     heldout : this generation's model on held-out human text.
     judges : models that judge what was written, by name; "generation_0" is the first model of the run.
     pictures : where images are written in the place of text.
+    trained : what this generation was trained on.
     """
 
     written: Sample | None = None
@@ -179,6 +190,7 @@ class Scene:
     heldout: Heldout | None = None
     judges: Mapping[str, Judged] | None = None
     pictures: Pictures | None = None
+    trained: Trained | None = None
 
     def read(self, measure: Measure, options: Mapping[str, Any]) -> list[Reading]:
         """What a measure reads off this scene; nothing where a part is missing that it cannot do without.

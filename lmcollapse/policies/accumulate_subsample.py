@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from lmcollapse.policies.rows import draw_from
 from lmcollapse.types import HUMAN, Pool, Selection
 
 
@@ -12,12 +13,4 @@ def accumulate_subsample(pool: Pool, rng: np.random.Generator) -> Selection:
 
     Drawn uniformly without replacement, anew each generation. Kazdan et al. 2024, arXiv 2410.16713.
     """
-    ends = np.cumsum([pool.human, *pool.synthetic])
-    chains = () if pool.chains is None else (pool.chains,)
-    budget = min(pool.human, int(ends[-1]))
-    places = np.empty((*chains, budget), np.int64)
-    for index in np.ndindex(*chains):
-        places[index] = rng.choice(ends[-1], budget, replace=False, shuffle=False)
-    places.sort(axis=-1)
-    part = np.searchsorted(ends, places, side="right")
-    return Selection((part + HUMAN).astype(np.int32), places - np.concatenate([[0], ends])[part])
+    return draw_from(pool, range(HUMAN, pool.generation), pool.human, rng)

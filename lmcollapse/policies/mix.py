@@ -20,15 +20,17 @@ def mix(
     *,
     human_fraction: Share | None = None,
     human_keep: Share | None = None,
+    redraw: bool = True,
 ) -> Selection:
     """Human rows beside what the previous generation wrote; one of two readings of "10 % human" must be chosen.
 
-    The human rows are drawn anew each generation. Both shares are exact to the row.
+    Both shares are exact to the row.
 
     human_fraction : share of the training rows that is human; their total stays that of the human part. Where the
         previous generation wrote fewer rows than its share needs, they are repeated evenly.
     human_keep : share of the human part that is kept beside the previous generation's whole corpus, as in Shumailov et
         al. 2024 (arXiv 2305.17493); the training set is larger than the human part by that much.
+    redraw : the human rows are drawn anew each generation; false for the same rows every time.
     """
     if (human_fraction is None) == (human_keep is None):
         raise UserError(
@@ -37,8 +39,9 @@ def mix(
             "beside all synthetic text)"
         )
     newest = pool.generation - 1
+    humans = rng if redraw else np.random.default_rng(pool.seed)
     if human_keep is not None:
-        return together(draw(pool, HUMAN, round(human_keep * pool.human), rng), every(pool, newest))
+        return together(draw(pool, HUMAN, round(human_keep * pool.human), humans), every(pool, newest))
     assert human_fraction is not None
     kept = round(human_fraction * pool.human)
-    return together(draw(pool, HUMAN, kept, rng), draw(pool, newest, pool.human - kept, rng))
+    return together(draw(pool, HUMAN, kept, humans), draw(pool, newest, pool.human - kept, rng))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -44,6 +44,19 @@ def draw(pool: Pool, origin: int, wanted: int, rng: np.random.Generator) -> Sele
     shuffled = [rng.permuted(np.broadcast_to(np.arange(there), (*chains, there)), axis=-1) for _ in range(rounds)]
     rows = np.sort(np.concatenate([empty, *shuffled], axis=-1)[..., :wanted], axis=-1)
     return Selection(np.full(rows.shape, origin, np.int32), rows.astype(np.int64))
+
+
+def draw_from(pool: Pool, origins: Sequence[int], wanted: int, rng: np.random.Generator) -> Selection:
+    """`wanted` rows of all these origins at random, uniformly and without replacement; all where there are fewer."""
+    ends = np.cumsum([pool.rows(origin) for origin in origins])
+    chains = () if pool.chains is None else (pool.chains,)
+    wanted = min(wanted, int(ends[-1]))
+    places = np.empty((*chains, wanted), np.int64)
+    for index in np.ndindex(*chains):
+        places[index] = rng.choice(ends[-1], wanted, replace=False, shuffle=False)
+    places.sort(axis=-1)
+    part = np.searchsorted(ends, places, side="right")
+    return Selection(np.array(origins, np.int32)[part], places - np.concatenate([[0], ends])[part])
 
 
 def together(*parts: Selection) -> Selection:

@@ -35,6 +35,7 @@ class CausalLM(Options):
 
     reads: ClassVar[str] = "text"
     starts: ClassVar[tuple[Start, ...]] = ("base", "previous", "scratch")
+    iterative: ClassVar[bool] = True
 
     model: ModelOptions = ModelOptions()
     train: TrainOptions = TrainOptions()
@@ -105,6 +106,7 @@ class CausalLM(Options):
         seed: int,
         progress: Progress,
         bench: Path | None = None,
+        passes: float = 1.0,
     ) -> LanguageModel:
         """A model fitted to `train`, starting from the base, from the model in `previous`, or from random weights."""
         from lmcollapse.substrates.causal_lm.blocks import training_blocks
@@ -115,7 +117,7 @@ class CausalLM(Options):
         tokenizer = self._tokenizer(base)
         blocks = training_blocks(train, self.train, *boundaries(tokenizer), seed)
         module = starting_point(self.model, base, start, previous, seed)
-        history = fit(module, blocks, self.train, self.compute, seed, progress, bench)
+        history = fit(module, blocks, self.train, self.compute, seed, progress, bench, passes)
         setattr(module.config, TRAINED_POSITIONS, self.train.positions)
         return LanguageModel(module, tokenizer, history)
 

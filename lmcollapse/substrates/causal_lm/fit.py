@@ -53,6 +53,7 @@ def fit(
     seed: int,
     progress: Progress,
     bench: Path | None = None,
+    passes: float = 1.0,
 ) -> list[dict[str, float]]:
     """Fit `module` in place and return the history of the fit, a record every so many steps.
 
@@ -62,12 +63,13 @@ def fit(
     Raises Diverged where the loss or the gradient is not finite.
 
     bench : where the state of the fit is kept for a start after a kill; None for nowhere.
+    passes : share of the blocks that counts as an epoch: it takes as many steps as so many blocks would.
     """
     compute = decided(compute)
     device = enter(compute)
     torch.manual_seed(seed)
     blocks, held = _parts(blocks, train, seed)
-    batches = list(islice(_batches(len(blocks), train.batch_size, seed), _steps(len(blocks), train)))
+    batches = list(islice(_batches(len(blocks), train.batch_size, seed), _steps(passes * len(blocks), train)))
     accelerator = _accelerator(device, train, compute, seed, bench)
     sharded = compute.sharding == "fsdp"
     fitted = copy.deepcopy(module) if sharded else module.to(device)  # type: ignore[arg-type]
@@ -268,8 +270,9 @@ def _gradients(
     return float(accelerator.reduce(total, "sum"))
 
 
-def _steps(blocks: int, train: TrainOptions) -> int:
-    return train.steps or max(1, round(train.epochs * math.ceil(blocks / train.batch_size)))
+def _steps(blocks: float, train: TrainOptions) -> int:
+    # a share of the blocks that is meant to be a whole number is not quite
+    return train.steps or max(1, round(train.epochs * math.ceil(round(blocks, 6) / train.batch_size)))
 
 
 def _batches(blocks: int, size: int, seed: int) -> Iterator[Ints]:

@@ -37,6 +37,7 @@ class NGram(Options):
 
     reads: ClassVar[str] = "text"
     starts: ClassVar[tuple[Start, ...]] = ("base",)
+    iterative: ClassVar[bool] = False
 
     order: int = Field(3, ge=1)
     """Tokens of an n-gram: each is predicted from the `order - 1` before it."""

@@ -43,6 +43,7 @@ class VAE(Options):
 
     reads: ClassVar[str] = "images"
     starts: ClassVar[tuple[Start, ...]] = ("base", "previous", "scratch")
+    iterative: ClassVar[bool] = True
 
     latent: Positive = 20
     """Latent variables."""
@@ -109,6 +110,7 @@ class VAE(Options):
         seed: int,
         progress: Progress,
         bench: Path,
+        passes: float = 1.0,
     ) -> Fitted:
         """The network fitted to `train` by Adam on the evidence lower bound."""
         from lmcollapse.substrates.vae.fit import fit
@@ -117,7 +119,8 @@ class VAE(Options):
             network = self._new(train.values.shape[1:], seed)
         else:
             network = self.load(previous or base).network
-        return fit(network, train.values, self, seed, progress, bench)
+        steps = self.epochs * max(1, -(-round(passes * len(train)) // self.batch_size))
+        return fit(network, train.values, self, steps, seed, progress, bench)
 
     def sample(
         self,

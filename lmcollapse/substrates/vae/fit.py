@@ -43,9 +43,17 @@ def as_pixels(images: npt.NDArray[np.uint8], device: torch.device) -> Tensor:
 
 
 def fit(
-    network: Network, images: npt.NDArray[np.uint8], options: VAE, seed: int, progress: Progress, bench: Path
+    network: Network,
+    images: npt.NDArray[np.uint8],
+    options: VAE,
+    steps: int,
+    seed: int,
+    progress: Progress,
+    bench: Path,
 ) -> Fitted:
     """Minimise the negative evidence lower bound, one draw of the latent variables a step; raises Diverged.
+
+    The last epoch may be cut short: so many optimizer steps it is.
 
     The order of the images and the noise follow from the seed and the epoch, so that a fit that was killed ends with
     the same weights.
@@ -54,36 +62,36 @@ def fit(
     network.to(device).train()
     optimizer = torch.optim.Adam(network.parameters(), lr=options.learning_rate)
     history = _resume(network, optimizer, bench / STATE)
-    done = len(history)
+    batch = options.batch_size
+    in_epoch = -(-len(images) // batch)
+    epochs = -(-steps // in_epoch)
     kept = began = time.monotonic()
     pixels = as_pixels(images, device)
-    with (
-        progress.stage("fit", total=options.epochs * len(images), unit="images") as advance,
-        deterministic(device),
-    ):
-        advance(done * len(images))
-        for epoch in range(done, options.epochs):
+    with progress.stage("fit", total=steps * batch, unit="images") as advance, deterministic(device):
+        advance(len(history) * len(images))
+        for epoch in range(len(history), epochs):
             rng = np.random.default_rng([seed, epoch])
             order = torch.from_numpy(rng.permutation(len(images))).to(device)
             noise = torch.from_numpy(rng.standard_normal((len(images), network.latent), np.float32)).to(device)
             sums = torch.zeros(2, dtype=torch.float64, device=device)
-            for first in range(0, len(images), options.batch_size):
-                some = slice(first, first + options.batch_size)
-                reconstruction, divergence = network.bound(pixels[order[some]], noise[None, some])
+            here = order[: batch * min(in_epoch, steps - epoch * in_epoch)]
+            for first in range(0, len(here), batch):
+                some = slice(first, first + batch)
+                reconstruction, divergence = network.bound(pixels[here[some]], noise[None, : len(here)][:, some])
                 loss = (reconstruction + divergence).mean()
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
                 sums += torch.stack([reconstruction.detach().sum(), divergence.detach().sum()]).double()
-            parts = (sums / len(images)).tolist()
+            parts = (sums / len(here)).tolist()
             if not math.isfinite(sum(parts)):
-                raise Diverged((epoch + 1) * -(-len(images) // options.batch_size), sum(parts), math.nan)
-            advance(len(images), loss=sum(parts))
-            speed = len(images) / max(time.monotonic() - began, 1e-9)
+                raise Diverged(min(steps, (epoch + 1) * in_epoch), sum(parts), math.nan)
+            advance(len(here), loss=sum(parts))
+            speed = len(here) / max(time.monotonic() - began, 1e-9)
             began = time.monotonic()
             names = {"loss": sum(parts), "reconstruction": parts[0], "divergence": parts[1]}
             history.append({"epoch": epoch, **names, "images_per_second": round(speed, 1)})
-            if time.monotonic() - kept > KEEP_SECONDS and epoch + 1 < options.epochs:
+            if time.monotonic() - kept > KEEP_SECONDS and epoch + 1 < epochs:
                 _keep(network, optimizer, history, bench / STATE)
                 kept = time.monotonic()
     return Fitted(network.eval(), history)
