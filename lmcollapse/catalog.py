@@ -46,6 +46,10 @@ CATALOG: dict[str, dict[str, str]] = {
         "filling": "lmcollapse.policies.filling:filling",
         "human": "lmcollapse.policies.human:human",
     },
+    "scorer": {
+        "likelihood": "lmcollapse.scorers.likelihood:likelihood",
+        "length": "lmcollapse.scorers.length:length",
+    },
     "decoder": {
         "greedy": "lmcollapse.substrates.causal_lm.decoding:greedy",
         "ancestral": "lmcollapse.substrates.causal_lm.decoding:ancestral",

@@ -42,6 +42,17 @@ class ImageCorpusOptions(Options):
     """Size of a part that is kept back from generation 0, for policies that bring in fresh images; null for none."""
 
 
+class CurationOptions(Options):
+    """What every way to keep the best of several samples has in common (Feng et al. 2024, arXiv 2406.07515)."""
+
+    candidates: int = Field(4, ge=2)
+    """Samples of each document; m."""
+    keep: int = Field(1, gt=0)
+    """How many of them are kept; k."""
+    noise: float = Field(0.0, ge=0, le=1)
+    """Share of the documents for which the choice is made at random, as by a verifier that is not always right."""
+
+
 class MeasureOptions(Options):
     """Beside it each measure has a field of its name with its options, or null to leave it out."""
 
@@ -97,6 +108,8 @@ class Config(Options):
     corpus: Options | None
     """Human data; null for a substrate that draws them from a distribution of its own."""
     policy: Options
+    curation: Options | None = None
+    """Keep the best of several samples; null to keep what is written."""
     measures: MeasureOptions | None
     """Null for a substrate that has measures of its own."""
 
@@ -138,7 +151,7 @@ def parse(given: Mapping[str, Any], where: str = "configuration") -> Config:
     given = dict(given)
     _check_keys(given, where)
     substrate = _substrate(given)
-    for name, key in [("corpus", "kind"), ("policy", "kind"), ("model", "name")]:
+    for name, key in [("corpus", "kind"), ("policy", "kind"), ("curation", "kind"), ("model", "name")]:
         if isinstance(given.get(name), str):  # `policy: replace` is short for `policy: {kind: replace}`
             given[name] = {key: given[name]}
     reads = READS.get(reads_of(substrate))
@@ -146,16 +159,19 @@ def parse(given: Mapping[str, Any], where: str = "configuration") -> Config:
     if reads is not None:
         given.setdefault("corpus", {"kind": reads.default})
         given.setdefault("measures", {})
-    refused = {"nothing": ("corpus", "measures"), "some text": ("measures",)}.get(reads_of(substrate), ())
+    refused = {"nothing": ("corpus", "curation", "measures"), "some text": ("curation", "measures")}.get(
+        reads_of(substrate), ()
+    )
     sections: dict[str, Any] = {}
     makers: dict[str, Callable[[Mapping[str, Any]], type[Options]]] = {
         "corpus": lambda section: _component("corpus", section, where, reads or READS["text"]),
         "policy": lambda section: _component("policy", section, where),
+        "curation": lambda section: _component("curation", section, where),
         "measures": lambda section: _measures(section, reads or READS["text"]),
     }
     for name, options in makers.items():
         section = given.setdefault(name, None)
-        if section is None and name != "policy" and reads is None:
+        if section is None and (name == "curation" or (name != "policy" and reads is None)):
             sections[name] = (None, None)
             continue
         if not isinstance(section, Mapping):
@@ -244,13 +260,13 @@ def _component(section: str, given: Mapping[str, Any], where: str, reads: Reads 
 
     reads : of a corpus, what it holds.
     """
-    group = section if reads is None else reads.corpora
+    group = {"curation": "scorer"}.get(section, section) if reads is None else reads.corpora
     if not isinstance(given.get("kind"), str):
         raise UserError(f"{where}: '{section}' names no kind; known: {', '.join(sorted(CATALOG[group]))}")
     own = options_of(find(group, given["kind"]))
     fields = {name: (field.annotation, field) for name, field in own.model_fields.items()}
-    kind = (str, Field(given["kind"], description=f"which {section}, by name"))
-    base = Options if reads is None else reads.sizes
+    kind = (str, Field(given["kind"], description=f"which {group}, by name"))
+    base = {"curation": CurationOptions}.get(section, Options) if reads is None else reads.sizes
     return create_model(section, __base__=base, __doc__=own.__doc__, kind=kind, **cast(Any, fields))
 
 

@@ -59,7 +59,7 @@ def run(config: Config, out: Path, progress: Progress | None = None) -> Path:
             except Diverged as error:
                 note_divergence(here, generation, error)
                 raise
-            corpora.append(steps.sample(generation, models[-1], rows, corpora))
+            corpora.append(steps.sample(generation, models, rows, corpora))
             scores.append(steps.score(generation, models, rows, corpora[-1]))
             readings = steps.measure(generation, human, rows, trains, models[-1], corpora, scores)
 

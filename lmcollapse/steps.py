@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,14 +12,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lmcollapse.catalog import find
-from lmcollapse.config import READS, Config
+from lmcollapse.config import READS, Config, CurationOptions
 from lmcollapse.corpora import load_human
+from lmcollapse.curation import best, curated
 from lmcollapse.metrics.scene import Scene, Trained
 from lmcollapse.options import bind, options_of
 from lmcollapse.parquet import read_corpus, read_human, read_scores, write_corpus, write_human, write_scores
 from lmcollapse.policies.rows import every
 from lmcollapse.readings import load_readings, read_off, write_readings
 from lmcollapse.scenes import AllScores, Generation, of_generation, of_human
+from lmcollapse.scorers import Candidates
 from lmcollapse.store import Artefact, Facts, Run, step_seed
 from lmcollapse.types import (
     HUMAN,
@@ -28,6 +30,7 @@ from lmcollapse.types import (
     Pool,
     Progress,
     Reading,
+    Scores,
     Selection,
     Substrate,
     UserError,
@@ -43,6 +46,8 @@ ARTEFACTS = ("train", "model", "corpus", "scores", "measures")
 
 LOGS = ("fit.jsonl",)
 """Files that a substrate leaves and that say how long things took."""
+
+CORPUS = "corpus.parquet"
 
 RESERVE = "reserve.parquet"
 """Human text that generation 0 does not read, where there is any."""
@@ -66,6 +71,13 @@ class Steps:
 
     def check(self) -> None:
         """Try the policy on a pool of a few rows: what it refuses is refused before any compute is spent."""
+        if self.config.curation is not None:
+            options = self.config.section("curation")[1]
+            if options["keep"] > options["candidates"]:
+                raise UserError(
+                    f"curation.keep is {options['keep']} and curation.candidates {options['candidates']}: it must not "
+                    "be more"
+                )
         chosen = self._select(1, Pool(human=10, synthetic=(10,), reserve=10))
         if chosen.same_steps and not self.substrate.iterative:
             raise UserError(
@@ -196,23 +208,87 @@ class Steps:
         return self._make(name, write, self.substrate.load, inputs, seed, start, bench=True, shared=True)
 
     def sample(
-        self, generation: int, model: Artefact[Any], rows: Artefact[Rows], corpora: Sequence[Artefact[Corpus]]
+        self,
+        generation: int,
+        models: Sequence[Artefact[Any]],
+        rows: Artefact[Rows],
+        corpora: Sequence[Artefact[Corpus]],
     ) -> Artefact[Corpus]:
         """The corpus that this generation writes. What came before generation 0 is the human training part."""
-        seed = self._seed(generation, "corpus")
+        if self.config.curation is not None:
+            return self._curate(generation, models, self._candidates(generation, models[-1], rows, corpora))
 
         def write(folder: Path, progress: Progress, bench: Path) -> Facts:
             human = rows.read()[0]
             previous = corpora[-1].read() if corpora else human
-            corpus = self.substrate.sample(model.read(), human, previous, generation, seed, progress, bench)
-            write_corpus(corpus, folder / "corpus.parquet")
+            corpus = self.substrate.sample(models[-1].read(), human, previous, generation, seed, progress, bench)
+            write_corpus(corpus, folder / CORPUS)
             return _size(corpus)
 
-        inputs: dict[str, Artefact[Any]] = {"model": model, "human": rows}
-        inputs |= {"previous": corpora[-1]} if corpora else {}
+        seed, name = self._seed(generation, "corpus"), f"{folder_of(generation)}/corpus"
+        inputs = _what_prompts(models[-1], rows, corpora)
+        return self._make(name, write, _read_corpus, inputs, seed, bench=True, shared=True)
+
+    def _candidates(
+        self, generation: int, model: Artefact[Any], rows: Artefact[Rows], corpora: Sequence[Artefact[Corpus]]
+    ) -> Artefact[Corpus]:
+        """Several samples of each document."""
+        _, options = self.config.section("curation")
+        seed, name = self._seed(generation, "corpus"), f"{folder_of(generation)}/candidates"
+
+        def write(folder: Path, progress: Progress, bench: Path) -> Facts:
+            human = rows.read()[0]
+            previous = corpora[-1].read() if corpora else human
+            parts = []
+            for number in range(options["candidates"]):
+                place = bench / f"candidate_{number:03d}"
+                place.mkdir(exist_ok=True)
+                draws = step_seed(seed, generation, f"candidate {number}")
+                parts.append(self.substrate.sample(model.read(), human, previous, generation, draws, progress, place))
+            documents = min(map(len, parts))  # where documents end where they end, there may be more of one sample
+            corpus = Corpus.concatenate([part.take(np.arange(documents)) for part in parts])
+            write_corpus(corpus, folder / CORPUS)
+            return _size(corpus)
+
+        inputs = {**_what_prompts(model, rows, corpora)}
+        more = {"candidates": options["candidates"]}
+        return self._make(name, write, _read_corpus, inputs, seed, bench=True, shared=True, more=more)
+
+    def _curate(
+        self, generation: int, models: Sequence[Artefact[Any]], candidates: Artefact[Corpus]
+    ) -> Artefact[Corpus]:
+        """The samples that a scorer finds the best."""
+        kind, options = self.config.section("curation")
+        seed = self._seed(generation, "curation")
+
+        def write(folder: Path, progress: Progress) -> Facts:
+            corpus = candidates.read()
+
+            def judged(name: str) -> Scores:
+                own = {"own": models[-1], "generation_0": models[0]}
+                if name in own:
+                    return self.substrate.score(own[name].read(), corpus, progress)
+                if name not in self.substrate.judges:
+                    known = ", ".join(["own", "generation_0", *self.substrate.judges])
+                    raise UserError(f"curation.judge is '{name}'; known: {known} (others by scoring.judges)")
+                return self.substrate.judge(name, corpus, progress)
+
+            common = {name: options[name] for name in CurationOptions.model_fields}
+            own = {name: value for name, value in options.items() if name not in common}
+            found = np.asarray(find("scorer", kind)(Candidates(corpus, judged), **own), np.float64)
+            if found.shape != (len(corpus),) or np.isnan(found).any():
+                raise UserError(f"curation: scorer '{kind}' must give one number for each of {len(corpus):,} samples")
+            chosen = best(corpus.row, found, common["keep"], common["noise"], np.random.default_rng(seed))
+            pq.write_table(pa.table({"candidate": chosen, "score": found[chosen]}), folder / "chosen.parquet")
+            kept = curated(corpus, chosen, generation)
+            write_corpus(kept, folder / CORPUS)
+            return _size(kept) | {"mean_score": float(found[chosen].mean()), "mean_of_all": float(found.mean())}
+
+        inputs = {"candidates": candidates, "model": models[-1], "first": models[0]}
         name = f"{folder_of(generation)}/corpus"
-        read = lambda folder: read_corpus(folder / "corpus.parquet")  # noqa: E731
-        return self._make(name, write, read, inputs, seed, bench=True, shared=True)
+        assert self.config.curation is not None
+        more = {"curation": self.config.curation.model_dump(mode="json")}
+        return self._make(name, write, _read_corpus, inputs, seed, more=more)
 
     def score(
         self, generation: int, models: Sequence[Artefact[Any]], rows: Artefact[Rows], corpus: Artefact[Corpus]
@@ -311,12 +387,25 @@ class Steps:
         *,
         bench: bool = False,
         shared: bool = False,
+        more: Mapping[str, Any] | None = None,
     ) -> Artefact[Any]:
-        """A step that depends on the substrate's options."""
+        """A step that depends on the substrate's options, and on more."""
         options = {"substrate": self.config.substrate, "start": start} | self.substrate.model_dump(mode="json")
+        options |= more or {}
         return self.run.make(
             name, write, read, inputs=inputs, options=options, seed=seed, bench=bench, shared=shared, logs=LOGS
         )
+
+
+def _what_prompts(
+    model: Artefact[Any], rows: Artefact[Rows], corpora: Sequence[Artefact[Corpus]]
+) -> dict[str, Artefact[Any]]:
+    """What a corpus is made from."""
+    return {"model": model, "human": rows} | ({"previous": corpora[-1]} if corpora else {})
+
+
+def _read_corpus(folder: Path) -> Corpus:
+    return read_corpus(folder / CORPUS)
 
 
 def judged_file(judge: int) -> str:

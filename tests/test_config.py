@@ -36,7 +36,7 @@ def test_short_forms_and_overrides(tmp_path: Path) -> None:
     file = write(tmp_path, "policy: mix\nmodel: scratch\ncorpus: docs\n")
     config = load(file, ["policy.human_fraction=0.25", "train.epochs=2", "train.learning_rate=3e-4", "seed=7"])
     dumped = config.model_dump()
-    assert dumped["policy"] == {"kind": "mix", "human_fraction": 0.25, "human_keep": None}
+    assert dumped["policy"] == {"kind": "mix", "human_fraction": 0.25, "human_keep": None, "redraw": True}
     assert (dumped["train"]["epochs"], dumped["train"]["learning_rate"], dumped["seed"]) == (2, 3e-4, 7)
     assert load(file, ["policy=replace"]).section("policy") == ("replace", {})
 

@@ -20,7 +20,7 @@ LAYERS = [
     {"options"},
     {"cache", "catalog", "files", "processes"},
     {"parquet", "progress", "smollm2"},
-    {"corpora", "metrics", "policies", "substrates"},
+    {"corpora", "curation", "metrics", "policies", "scorers", "substrates"},
     {"config", "store"},
     {"manifest", "readings", "scenes", "theory"},
     {"chains"},

@@ -132,8 +132,11 @@ class CausalLM(Options):
         bench: Path,
     ) -> Corpus:
         """A new corpus, written by `model`; `human` and `previous` prompt it where the options say so."""
+        from lmcollapse.substrates.causal_lm.edit import edit
         from lmcollapse.substrates.causal_lm.sample import sample
 
+        if self.sampling.edit_above is not None:
+            return edit(model, previous, generation, seed, self.sampling, self.scoring, self.compute, progress)
         if self.model.is_scratch and self._sampled_positions > self.train.positions:
             progress.say(
                 f"sample: texts reach position {self._sampled_positions} and the fit trained {self.train.positions}; "

@@ -39,19 +39,27 @@ def continue_prompts(
     options : with everything filled in (`SamplingOptions.settled`): `new_tokens` are written, or fewer where
         `until_eos` and `eos` comes first, which is then the last token.
     uniforms : `(batch, new_tokens)` float64 in [0, 1), what the ancestral decoder draws with; others need none.
-    processors : further processors of the logits, applied between the repetition penalty and the filters.
+    processors : further processors of the logits, applied after the filters, as transformers has it of watermarks.
     """
     assert options.new_tokens is not None and options.until_eos is not None, "options are not settled"
     stop = eos if options.until_eos else None
-    before = LogitsProcessorList([*penalties(options), *(processors or [])])
+    last = processors or LogitsProcessorList()
     with torch.inference_mode():
         if options.decoder == "beam":
             assert options.beams is not None, "options are not settled"
-            written = beam(module, prompts, options.new_tokens, options.beams, stop, before)
+            written = beam(
+                module,
+                prompts,
+                options.new_tokens,
+                options.beams,
+                stop,
+                LogitsProcessorList([*penalties(options), *last]),
+            )
         else:
-            chain = LogitsProcessorList([*before, *filters(options)])
+            chain = LogitsProcessorList([*penalties(options), *filters(options), *last])
             draws = None if uniforms is None else torch.from_numpy(uniforms).to(prompts.device)
-            written = _token_by_token(module, prompts, options, stop, draws, chain)
+            # a processor with a memory of its own expects the same rows every time
+            written = _token_by_token(module, prompts, options, stop, draws, chain, shrink=not processors)
     return [_until(stop, row) for row in written.cpu().numpy().astype(np.int32)]
 
 
@@ -84,8 +92,13 @@ def _token_by_token(
     stop: int | None,
     uniforms: Tensor | None,
     chain: LogitsProcessorList,
+    *,
+    shrink: bool = True,
 ) -> Tensor:
-    """`(batch, new_tokens)`; what follows a row's `stop` is of no meaning."""
+    """`(batch, new_tokens)`; what follows a row's `stop` is of no meaning.
+
+    shrink : go on without rows that have ended.
+    """
     assert options.new_tokens is not None
     assert (uniforms is not None) == (options.decoder == "ancestral"), "only the ancestral decoder draws"
     batch, length = prompts.shape
@@ -107,7 +120,7 @@ def _token_by_token(
         left = int((~ended).sum())
         if not left:
             break
-        if left <= 0.75 * len(going):  # rows that have ended cost as much as the others: go on without them
+        if shrink and left <= 0.75 * len(going):  # rows that have ended cost as much as the others: go on without them
             keep = (~ended).nonzero()[:, 0]
             cache.batch_select_indices(keep)
             going, unread, ended = going[keep], unread[keep], ended[keep]

@@ -101,6 +101,21 @@ class TrainOptions(Options):
         return self.block_size if self.bos else self.block_size - 1
 
 
+class WatermarkOptions(Options):
+    """A watermark that is put into what is written, transformers' own."""
+
+    kind: Literal["green_list", "synthid"] = "green_list"
+    """A share of the vocabulary made likelier (Kirchenbauer et al. 2023), or SynthID-Text (Dathathri et al. 2024)."""
+    key: int = Field(default=15485863, gt=0)
+    """Who knows it can find the watermark."""
+    context: int | None = Field(default=None, gt=0)
+    """Tokens before each one that decide which are likelier (null: 1 for green_list, 4 for synthid)."""
+    bias: float = Field(default=2.5, gt=0)
+    """green_list: what is added to the logits."""
+    share: float = Field(default=0.25, gt=0, lt=1)
+    """green_list: share of the vocabulary that it is added to."""
+
+
 class SamplingOptions(Options):
     """How a generation writes its corpus."""
 
@@ -130,6 +145,11 @@ class SamplingOptions(Options):
     """Documents end at the end-of-text token; else it is a token like others (null: where train.unit is document)."""
     tokens: int | None = Field(default=None, gt=0)
     """Size of the corpus (null: as many tokens as the human training part has)."""
+    edit_above: float | None = Field(default=None, gt=0, le=1)
+    """Write nothing: go over the previous corpus, at first the human one, and draw anew each token that the model gives
+    at least this probability (ToEdit, arXiv 2412.14689)."""
+    watermark: WatermarkOptions | None = None
+    """Put a watermark into what is written; null for none."""
     batch_size: int | None = Field(default=None, gt=0)
     """Documents written at once (null: decided from the memory)."""
     precision: Literal["float32", "bfloat16", "float16"] | None = None
@@ -242,6 +262,32 @@ def check_judges(scoring: ScoringOptions) -> None:
 
 def _sampling_problems(sampling: SamplingOptions) -> Iterator[str]:
     decoder = sampling.decoder
+    if sampling.edit_above is not None:
+        usual = SamplingOptions()
+        without = (
+            "decoder",
+            "repetition_penalty",
+            "prompt",
+            "new_tokens",
+            "until_eos",
+            "tokens",
+            "watermark",
+            "backend",
+        )
+        for key in without:
+            if getattr(sampling, key) != getattr(usual, key):
+                yield f"sampling.{key} has no effect with sampling.edit_above, which writes no documents: leave one out"
+    if sampling.watermark is not None:
+        if sampling.backend != "own":
+            yield f"sampling.backend {sampling.backend} has no watermark: leave one of the two out"
+        if decoder == "greedy":
+            yield "sampling.watermark with decoder: greedy would change every text in the same way: take ancestral"
+        if sampling.watermark.kind == "synthid":
+            for key in ("bias", "share"):
+                if getattr(sampling.watermark, key) != getattr(WatermarkOptions(), key):
+                    yield f"sampling.watermark.{key} has no effect with kind: synthid: leave it out"
+            if decoder == "beam":
+                yield "sampling.watermark synthid needs draws, and decoder: beam draws none: take ancestral"
     if decoder != "ancestral":
         for key, neutral in (("temperature", 1.0), ("top_k", None), ("top_p", None), ("min_p", None)):
             if getattr(sampling, key) != neutral:

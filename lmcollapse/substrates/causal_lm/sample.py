@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from torch import Tensor
-from transformers import PretrainedConfig
+from transformers import LogitsProcessorList, PretrainedConfig
 
 from lmcollapse import processes
 from lmcollapse.files import write_atomically
@@ -44,6 +44,7 @@ from lmcollapse.substrates.causal_lm.network import Network
 from lmcollapse.substrates.causal_lm.options import ComputeOptions, ModelOptions, SamplingOptions, TrainOptions
 from lmcollapse.substrates.causal_lm.shapes import network_of
 from lmcollapse.substrates.causal_lm.stepping import Job
+from lmcollapse.substrates.causal_lm.watermark import processor
 from lmcollapse.substrates.causal_lm.writing import write
 from lmcollapse.types import Corpus, Floats, Ints, Progress, Silent, UserError
 
@@ -188,6 +189,8 @@ class Writer:
     @cached_property
     def _network(self) -> Network | None:
         """The fast path, for the shapes that have one."""
+        if self.options.watermark is not None:
+            return None
         device = enter(self.compute)
         module = self.model.module.to(device).eval()  # type: ignore[arg-type]
         dtype = dtype_of(self._precision)
@@ -260,11 +263,15 @@ class Writer:
         module = self.model.module.to(device).eval()  # type: ignore[arg-type]
         _, eos = boundaries(self.model.tokenizer)
         assert self.options.new_tokens is not None
+        watermark = self.options.watermark
         for first in range(0, len(documents), rows):
             some = documents[first : first + rows]
             draws = uniforms(self.seed, some, self.options.new_tokens) if self.options.decoder == "ancestral" else None
             with autocast(self._precision, device):
-                written = continue_prompts(module, self._prompts(some, device), self.options, eos, draws)
+                marks = [] if watermark is None else [processor(watermark, module.config, device)]
+                written = continue_prompts(
+                    module, self._prompts(some, device), self.options, eos, draws, LogitsProcessorList(marks)
+                )
             advance(sum(map(len, written)))
             yield from zip(some, written, strict=True)
 

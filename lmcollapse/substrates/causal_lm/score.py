@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
@@ -23,7 +23,7 @@ from lmcollapse.substrates.causal_lm.models import (
     trained_positions,
 )
 from lmcollapse.substrates.causal_lm.options import ComputeOptions, ScoringOptions
-from lmcollapse.types import Corpus, Progress, Scores, TokenScores
+from lmcollapse.types import Corpus, Ints, Progress, Scores, TokenScores
 
 HEAD_VALUES = 1 << 24
 """Logits that are made at once: 64 MiB."""
@@ -77,6 +77,33 @@ def score(
     by_token : keep the predictions of every token, too.
     what : what the user sees that is going on.
     """
+
+    def predict(module: PreTrainedModel, inputs: Tensor, labels: Tensor, _: Ints) -> list[npt.NDArray[Any]]:
+        return _predictions(module, inputs, labels, by_token)
+
+    kinds: list[Any] = [np.float32, np.float32, np.bool_] if by_token else [np.float32]
+    columns = over_windows(model, corpus, options, compute, progress, what, kinds, predict)
+    lengths = np.asarray(corpus.lengths, np.int64)
+    rows = len(lengths)
+    nats = np.bincount(np.repeat(np.arange(rows), lengths), columns[0], minlength=rows).astype(np.float64)
+    return Scores(nats, lengths, TokenScores(*columns) if by_token else None)
+
+
+def over_windows(
+    model: LanguageModel,
+    corpus: Corpus,
+    options: ScoringOptions,
+    compute: ComputeOptions,
+    progress: Progress,
+    what: str,
+    kinds: Sequence[Any],
+    predict: Callable[[PreTrainedModel, Tensor, Tensor, Ints], list[npt.NDArray[Any]]],
+) -> list[npt.NDArray[Any]]:
+    """Columns, `(tokens,)` of these kinds, of what is found of every token of a corpus from those before it.
+
+    predict : `predict(module, inputs, labels, places)` reads a batch of windows and gives the columns for the labels
+        that count; places are those of their tokens in the corpus.
+    """
     device = enter(compute)
     module = model.module.to(device).eval()  # type: ignore[arg-type]
     prefix, _ = boundaries(model.tokenizer)
@@ -86,7 +113,6 @@ def score(
     windows.sort(key=lambda w: w.start - w.stop)  # longest first: of like lengths in a batch, and memory runs out early
     assert corpus.offsets is not None, "rows of vectors have no tokens"
     offsets, tokens = corpus.offsets, len(corpus.values)
-    kinds: list[Any] = [np.float32, np.float32, np.bool_] if by_token else [np.float32]
     columns: list[npt.NDArray[Any]] = [np.zeros(tokens, kind) for kind in kinds]
 
     def batch(start: int, size: int) -> int:
@@ -96,11 +122,11 @@ def score(
         for i, (row, begin, first, stop) in enumerate(some):
             inputs[i, : stop - begin] = rows[row][begin:stop]
             labels[i, first - begin : stop - begin] = rows[row][first + 1 : stop + 1]
+        places = np.concatenate([np.arange(w.first, w.stop) + offsets[w.row] for w in some])
         with torch.inference_mode():
             # padding needs no mask: it stands on the right, where causal attention cannot look
             inputs_there, labels_there = torch.from_numpy(inputs).to(device), torch.from_numpy(labels).to(device)
-            found = _predictions(module, inputs_there, labels_there, by_token)
-        places = np.concatenate([np.arange(w.first, w.stop) + offsets[w.row] for w in some])
+            found = predict(module, inputs_there, labels_there, places)
         for column, of_batch in zip(columns, found, strict=True):
             column[places] = of_batch
         return len(some)
@@ -113,13 +139,27 @@ def score(
             scored, at_once = shrinking(partial(batch, done), at_once, progress, what)
             advance(sum(w.stop - w.first for w in windows[done : done + scored]))
             done += scored
-    lengths = np.asarray(corpus.lengths, np.int64)
-    nats = np.bincount(np.repeat(np.arange(len(rows)), lengths), columns[0], minlength=len(rows)).astype(np.float64)
-    return Scores(nats, lengths, TokenScores(*columns) if by_token else None)
+    return columns
 
 
 def _predictions(module: PreTrainedModel, inputs: Tensor, labels: Tensor, by_token: bool) -> list[npt.NDArray[Any]]:
-    """Nats of each label that counts, in order; with `by_token` also the top token's probability, and if it is right.
+    """Nats of each label that counts, in order; with `by_token` also how likely the top token is, and if it is it."""
+    found: list[list[Tensor]] = [[], [], []]
+    for logits, target in logits_of(module, inputs, labels):
+        # of equal logits max names the first; differences, since logits near -100, as GPT-2 has, are coarse in float32
+        top, likeliest = logits.max(-1, keepdim=True) if by_token else (logits.amax(-1, keepdim=True), None)
+        logits -= top
+        surplus = logits.gather(1, target[:, None])[:, 0]
+        total = logits.exp_().sum(-1).log()
+        found[0].append(total - surplus)
+        if likeliest is not None:
+            found[1].append((-total).exp())
+            found[2].append(likeliest[:, 0] == target)
+    return [torch.cat(parts).cpu().numpy() for parts in found if parts]
+
+
+def logits_of(module: PreTrainedModel, inputs: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """`(some, vocabulary)` logits of the labels that count, in order, and these labels.
 
     The vocabulary's head is applied to a few positions at a time, and to none that do not count: the logits of
     thousands of positions over a large vocabulary would take gigabytes.
@@ -134,19 +174,8 @@ def _predictions(module: PreTrainedModel, inputs: Tensor, labels: Tensor, by_tok
     else:
         states, head = module(inputs, use_cache=False).logits[counted], _itself
     at_once = max(1, HEAD_VALUES // module.config.get_text_config().vocab_size)
-    found: list[list[Tensor]] = [[], [], []]
     for some, target in zip(torch.split(states, at_once), torch.split(targets, at_once), strict=True):
-        logits = head(some).float()
-        # of equal logits max names the first; differences, since logits near -100, as GPT-2 has, are coarse in float32
-        top, likeliest = logits.max(-1, keepdim=True) if by_token else (logits.amax(-1, keepdim=True), None)
-        logits -= top
-        surplus = logits.gather(1, target[:, None])[:, 0]
-        total = logits.exp_().sum(-1).log()
-        found[0].append(total - surplus)
-        if likeliest is not None:
-            found[1].append((-total).exp())
-            found[2].append(likeliest[:, 0] == target)
-    return [torch.cat(parts).cpu().numpy() for parts in found if parts]
+        yield head(some).float(), target
 
 
 def _itself(logits: Tensor) -> Tensor:

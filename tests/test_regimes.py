@@ -1,0 +1,273 @@
+"""What happens to a corpus beyond the choice of rows: editing by tokens, watermarks, the best of several samples."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import SynthIDTextWatermarkLogitsProcessor, WatermarkDetector
+
+from lmcollapse.config import parse
+from lmcollapse.curation import best, curated
+from lmcollapse.loop import run
+from lmcollapse.parquet import read_corpus
+from lmcollapse.scorers import Candidates
+from lmcollapse.substrates.causal_lm.edit import edit
+from lmcollapse.substrates.causal_lm.models import LanguageModel, boundaries, load_pretrained
+from lmcollapse.substrates.causal_lm.options import (
+    ComputeOptions,
+    ModelOptions,
+    SamplingOptions,
+    ScoringOptions,
+    TrainOptions,
+    WatermarkOptions,
+)
+from lmcollapse.substrates.causal_lm.sample import sample
+from lmcollapse.substrates.causal_lm.score import score
+from lmcollapse.substrates.causal_lm.watermark import configuration
+from lmcollapse.types import HUMAN, Corpus, Floats, Silent, UserError
+from tests.compare import different_files
+from tests.text import FEW_MEASURES, text_file
+from tests.tiny import tiny
+
+CPU = ComputeOptions(device="cpu", precision="float32", threads=2)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> LanguageModel:
+    return load_pretrained(
+        ModelOptions(name=str(tiny("gpt2", tmp_path_factory.mktemp("gpt2") / "model", positions=128)))
+    )
+
+
+def rows(count: int = 30, tokens: int = 40, seed: int = 0) -> Corpus:
+    rng = np.random.default_rng(seed)
+    return Corpus.of_tokens([rng.integers(1, 300, tokens) for _ in range(count)], HUMAN)
+
+
+# --- editing ---------------------------------------------------------------------------------------------------------
+
+
+def edited(model: LanguageModel, corpus: Corpus, seed: int = 0, **options: Any) -> Corpus:
+    return edit(model, corpus, 3, seed, SamplingOptions(**options), ScoringOptions(), CPU, Silent())
+
+
+def test_only_likely_tokens_are_drawn_anew(model: LanguageModel) -> None:
+    human = rows(200)
+    scores = score(model, human, ScoringOptions(), CPU, Silent(), by_token=True)
+    assert scores.by_token is not None
+    likely = np.exp(-scores.by_token.nats) >= 0.02
+    assert 0.02 < likely.mean() < 0.5
+    found = edited(model, human, edit_above=0.02)
+    assert (found.values[~likely] == human.values[~likely]).all()
+    assert (found.values[likely] != human.values[likely]).mean() > 0.5
+    assert found.generation.tolist() == [3] * 200 and found.prompt.tolist() == list(range(200))
+    assert found.offsets is not None and human.offsets is not None and (found.offsets == human.offsets).all()
+    _, end = boundaries(model.tokenizer)
+    assert end not in found.values[likely]
+    again, other = edited(model, human, edit_above=0.02), edited(model, human, seed=1, edit_above=0.02)
+    assert (again.values == found.values).all() and not (other.values == found.values).all()
+    assert (edited(model, human, edit_above=1.0).values == human.values).all(), "no token is certain"
+
+
+def test_tokens_are_drawn_from_the_distribution_that_the_model_has_there(model: LanguageModel) -> None:
+    row = [17, 203, 45]
+    with torch.no_grad():
+        begin, end = boundaries(model.tokenizer)
+        logits = model.module(torch.tensor([[begin, *row]])).logits[0, 2].double()
+    probability = float(logits.softmax(-1)[45])
+    logits[end] = -torch.inf
+    expected = logits.softmax(-1).numpy()
+    many = Corpus.of_tokens([row] * 6000, HUMAN)
+    drawn = edited(model, many, edit_above=probability * 0.99).values.reshape(-1, 3)
+    counts = np.bincount(drawn[:, 2], minlength=300)
+    likely = expected > 0.01
+    error = np.sqrt(expected * (1 - expected) / 6000)
+    assert (np.abs(counts / 6000 - expected)[likely] < 4.5 * error[likely]).all()
+    narrow = edited(model, many, edit_above=probability * 0.99, top_k=3).values.reshape(-1, 3)
+    assert set(narrow[:, 2].tolist()) == set(np.argsort(expected)[-3:].tolist())
+
+
+def test_the_end_of_a_text_stays_where_it_is(model: LanguageModel) -> None:
+    _, end = boundaries(model.tokenizer)
+    texts = Corpus.of_tokens([[5, 6, 7, end]] * 50, HUMAN)
+    found = edited(model, texts, edit_above=1e-9).values.reshape(-1, 4)
+    assert (found[:, 3] == end).all() and end not in found[:, :3] and len(np.unique(found[:, 0])) > 5
+
+
+@pytest.mark.parametrize(
+    ("sampling", "message"),
+    [
+        ({"edit_above": 0.9, "prompt": "human", "prompt_tokens": 4}, r"sampling\.prompt has no effect with"),
+        ({"edit_above": 0.9, "decoder": "beam"}, r"sampling\.decoder has no effect with"),
+        ({"edit_above": 0.9, "watermark": {}}, r"sampling\.watermark has no effect with"),
+        ({"edit_above": 1.5}, "edit_above"),
+        ({"watermark": {"kind": "synthid", "bias": 1}}, r"sampling\.watermark\.bias has no effect"),
+        ({"watermark": {}, "backend": "ctranslate2"}, "has no watermark"),
+        ({"watermark": {"kind": "invisible"}}, "green_list"),
+    ],
+)
+def test_what_is_refused_of_editing_and_watermarks(sampling: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=message):
+        run(parse(language_model(tmp_path, sampling=sampling)), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+# --- watermarks ------------------------------------------------------------------------------------------------------
+
+
+def texts(model: LanguageModel, folder: Path, **options: Any) -> list[Any]:
+    folder.mkdir()
+    human = rows(120, 60)
+    settled = SamplingOptions(new_tokens=60, until_eos=False, **options).settled(TrainOptions())
+    corpus = sample(model, human, human, 0, 0, settled, True, CPU, Silent(), folder)
+    return [corpus.tokens(row) for row in range(len(corpus))]
+
+
+def test_a_green_list_is_found_in_what_is_written_and_not_elsewhere(model: LanguageModel, tmp_path: Path) -> None:
+    options = WatermarkOptions(bias=4.0)
+    marked = texts(model, tmp_path / "marked", watermark=options)
+    plain = texts(model, tmp_path / "plain")
+    other = texts(model, tmp_path / "other", watermark=WatermarkOptions(bias=4.0, key=7))
+    config: Any = configuration(options)
+    detector = WatermarkDetector(model.module.config, "cpu", config)
+
+    def z_scores(documents: list[Any]) -> Floats:
+        each: list[Any] = [torch.tensor(document[None].astype(int)) for document in documents]
+        found: list[Any] = [detector(ids, return_dict=True) for ids in each]
+        return np.array([float(one.z_score[0]) for one in found])
+
+    assert (z_scores(marked) > 4).mean() > 0.95
+    for unmarked in (plain, other):
+        assert (z_scores(unmarked) > 4).mean() < 0.02
+    assert texts(model, tmp_path / "again", watermark=options)[3].tolist() == marked[3].tolist()
+
+
+def test_synthid_is_found_in_what_is_written_and_not_elsewhere(model: LanguageModel, tmp_path: Path) -> None:
+    options = WatermarkOptions(kind="synthid", context=2)
+    marked, plain = texts(model, tmp_path / "marked", watermark=options), texts(model, tmp_path / "plain")
+    config: Any = configuration(options)
+    processor = SynthIDTextWatermarkLogitsProcessor(**config.to_dict(), device=torch.device("cpu"))
+
+    def means(documents: list[Any]) -> Floats:
+        ids: Any = torch.tensor(np.array(documents), dtype=torch.long)
+        seen = processor.compute_context_repetition_mask(ids)
+        values = processor.compute_g_values(ids)
+        return np.asarray([g[mask.bool()].float().mean() for g, mask in zip(values, seen, strict=True)])
+
+    assert means(marked).mean() > 0.53 > 0.515 > means(plain).mean() > 0.485
+
+
+def test_a_watermark_ends_documents_where_they_end(model: LanguageModel, tmp_path: Path) -> None:
+    for kind in ("green_list", "synthid"):
+        (tmp_path / kind).mkdir()
+        human = rows(60, 40)
+        settled = SamplingOptions(new_tokens=50, until_eos=True, watermark=WatermarkOptions(kind=kind)).settled(
+            TrainOptions()
+        )
+        corpus = sample(model, human, human, 0, 0, settled, True, CPU, Silent(), tmp_path / kind)
+        _, end = boundaries(model.tokenizer)
+        for row in range(len(corpus)):
+            tokens = corpus.tokens(row)
+            assert end not in tokens[:-1] and (tokens[-1] == end or len(tokens) == 50)
+
+
+# --- the best of several samples -------------------------------------------------------------------------------------
+
+
+@given(st.integers(1, 30), st.integers(2, 6), st.integers(1, 6), st.integers(0, 99))
+def test_the_best_of_each_document_are_kept(documents: int, samples: int, keep: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    row = rng.permutation(np.tile(np.arange(documents), samples))
+    scores = rng.integers(0, 5, len(row)).astype(float)
+    chosen = best(row, scores, keep, 0.0, np.random.default_rng(0))
+    for document in range(documents):
+        mine = np.flatnonzero(row == document)
+        kept = np.intersect1d(mine, chosen)
+        assert len(kept) == min(keep, samples)
+        worst = scores[kept].min()
+        assert (scores[np.setdiff1d(mine, kept)] <= worst).all()
+
+
+def test_a_noisy_verifier_is_right_so_often() -> None:
+    row, scores = np.repeat(np.arange(20_000), 4), np.tile([0.0, 3.0, 1.0, 2.0], 20_000)
+    for noise in (0.0, 0.4, 1.0):
+        right = (best(row, scores, 1, noise, np.random.default_rng(0)) % 4 == 1).mean()
+        expected = 1 - noise + noise / 4
+        assert abs(right - expected) < 4 * np.sqrt(0.25 / 20_000) + 1e-12
+
+
+def test_what_is_kept_is_a_corpus_of_its_own() -> None:
+    corpus = Corpus.concatenate([rows(5, 4, seed) for seed in range(3)])
+    kept = curated(corpus, np.array([12, 1, 8, 0]), 6)
+    assert kept.row.tolist() == [0, 1, 2, 3] and kept.generation.tolist() == [6] * 4
+    assert [kept.tokens(i).tolist() for i in range(4)] == [corpus.tokens(i).tolist() for i in (0, 1, 12, 8)]
+
+
+def most_of_a_letter(candidates: Candidates, *, letter: str = "a") -> Floats:
+    """A verifier from outside the tree."""
+    assert candidates.corpus.texts is not None
+    return np.array([text.count(letter) / max(1, len(text)) for text in candidates.corpus.texts])
+
+
+def language_model(folder: Path, **given: Any) -> dict[str, Any]:
+    return {
+        "generations": 2,
+        "corpus": {"kind": "files", "path": str(text_file(folder / "human.txt"))},
+        "model": {"layers": 1, "width": 16, "heads": 2, "vocabulary": 300},
+        "train": {"block_size": 16, "steps": 3},
+        "compute": {"device": "cpu", "precision": "float32", "threads": 2},
+        "measures": FEW_MEASURES,
+        **given,
+    }
+
+
+def test_a_run_with_curation(tmp_path: Path) -> None:
+    curation = {"kind": "tests.test_regimes:most_of_a_letter", "letter": "o", "candidates": 3}
+    config = parse(language_model(tmp_path, curation=curation))
+    out, again = run(config, tmp_path / "run"), run(config, tmp_path / "again")
+    assert [name for name in different_files(out, again) if not name.endswith("fit.jsonl")] == []
+    for generation in ("generation_000", "generation_001"):
+        candidates = read_corpus(out / generation / "candidates" / "corpus.parquet")
+        kept = read_corpus(out / generation / "corpus" / "corpus.parquet")
+        assert len(candidates) == 3 * len(kept)
+        assert kept.texts is not None and candidates.texts is not None
+        for row in range(len(kept)):
+            samples = [candidates.texts[i] for i in np.flatnonzero(candidates.row == row).tolist()]
+            shares = [text.count("o") / max(1, len(text)) for text in samples]
+            assert kept.texts[row] == samples[int(np.argmax(shares))]
+        facts = json.loads((out / generation / "corpus" / "step.json").read_text())["facts"]
+        assert facts["mean_score"] > facts["mean_of_all"]
+
+
+@pytest.mark.parametrize("kind", ["likelihood", "length"])
+def test_scorers_that_are_here(tmp_path: Path, kind: str) -> None:
+    given = language_model(tmp_path, curation={"kind": kind, "candidates": 2}, generations=1)
+    out = run(parse(given), tmp_path / "run")
+    facts = json.loads((out / "generation_000" / "corpus" / "step.json").read_text())["facts"]
+    assert facts["mean_score"] > facts["mean_of_all"] or kind == "length"
+
+
+@pytest.mark.parametrize(
+    ("curation", "message"),
+    [
+        ({"kind": "likelihood", "candidates": 2, "keep": 3}, r"curation\.keep is 3 and curation\.candidates 2"),
+        ({"kind": "likelyhood"}, "unknown scorer 'likelyhood'; did you mean 'likelihood'"),
+        ({"kind": "likelihood", "judge": "nobody"}, r"curation\.judge is 'nobody'; known: own, generation_0"),
+        ({"candidates": 3}, "'curation' names no kind"),
+    ],
+)
+def test_what_is_refused_of_curation(tmp_path: Path, curation: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        run(parse(language_model(tmp_path, curation=curation)), tmp_path / "run")
+
+
+def test_chains_are_not_curated() -> None:
+    with pytest.raises(UserError, match="'curation' has no effect with substrate gaussian"):
+        parse({"substrate": "gaussian", "curation": "length"})
