@@ -90,6 +90,11 @@ class Experiment:
 
     def check(self) -> None:
         """Raise UserError for a policy that cannot work, and for rows that would not fit into memory."""
+        if self.substrate.chains % self._members:
+            raise UserError(
+                f"chains is {self.substrate.chains} and population.members {self._members}: chains must be a multiple "
+                "of it"
+            )
         generations, rows = self.config.generations, self.substrate.rows
         for generation in {1, generations - 1} - {0}:
             self._choose(generation, 1, np.random.default_rng(0))
@@ -116,6 +121,7 @@ class Experiment:
     def blocks(self) -> list[Block]:
         """All chains, before generation 0."""
         size = max(1, BLOCK // (self.substrate.rows * self.substrate.width))
+        size = -(-size // self._members) * self._members  # chains that exchange are in one block
         sizes = [min(size, self.substrate.chains - first) for first in range(0, self.substrate.chains, size)]
         return [Block(number, chains) for number, chains in enumerate(sizes)]
 
@@ -143,7 +149,7 @@ class Experiment:
 
     def _advance(self, block: Block, span: range, kept: Sequence[int], watch: Callable[[int], object]) -> Trace:
         substrate, rows = self.substrate, self.substrate.rows
-        streams = {name: self._stream(name, block, span) for name in ("human", "train", "model", "corpus")}
+        streams = {name: self._stream(name, block, span) for name in ("human", "train", "model", "corpus", "exchange")}
         reader = _Reader(substrate, block.chains)
         models: dict[int, State] = {}
         shares = []
@@ -159,7 +165,8 @@ class Experiment:
             shares.append(_human_share(chosen, rows, block.chains))
             statistic = self._read(block, chosen, streams["human"])
             block.model = substrate.fit(statistic, block.model, streams["model"])
-            block.newest = substrate.sample(block.model, rows, streams["corpus"], block.human)
+            wrote = substrate.sample(block.model, rows, streams["corpus"], block.human)
+            block.newest = self._exchanged(wrote, streams["exchange"])
             if block.history is not None:
                 block.history[:, rows * (generation + 1) : rows * (generation + 2)] = block.newest
             block.generation = generation + 1
@@ -172,6 +179,23 @@ class Experiment:
         for step, generation in enumerate(span):
             block.collapsed_at[degenerate[step] & (block.collapsed_at < 0)] = generation
         return Trace(span.start, measures, block.collapsed_at, models)
+
+    @property
+    def _members(self) -> int:
+        return 1 if self.config.population is None else self.config.population.members
+
+    def _exchanged(self, wrote: Floats, rng: np.random.Generator) -> Floats:
+        """What each chain is offered of what was written: its own, its neighbour's, or a draw from all members."""
+        if self.config.population is None:
+            return wrote
+        chains, rows = wrote.shape[:2]
+        groups = wrote.reshape(-1, self._members, *wrote.shape[1:])
+        if self.config.population.exchange == "ring":
+            return np.roll(groups, 1, axis=1).reshape(wrote.shape)
+        together = groups.reshape(len(groups), -1, *wrote.shape[2:])
+        places = np.array([rng.choice(together.shape[1], rows, replace=False, shuffle=False) for _ in range(chains)])
+        offered: Floats = together[np.arange(chains)[:, None] // self._members, places]
+        return offered
 
     def _read(self, block: Block, chosen: Selection, humans: np.random.Generator) -> State:
         """What the fit needs of the rows that were chosen."""

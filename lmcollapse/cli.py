@@ -190,6 +190,7 @@ def verdicts(
         runs: run directories; three or more that differ in the seed alone are judged as one.
         json_: print one JSON object.
     """
+    from lmcollapse.store import members_of
     from lmcollapse.summaries import summaries, summaries_table
     from lmcollapse.verdicts import verdicts, verdicts_table
 
@@ -197,6 +198,7 @@ def verdicts(
         raise UserError(
             "no run was named; give one or more run directories, as in `lmcollapse verdicts runs/quickstart`"
         )
+    runs = tuple(member for run in runs for member in members_of(run))
     judged, summary = verdicts(runs), summaries(runs)
     if json_:
         parts = {"verdicts": judged, "summaries": summary}
@@ -241,10 +243,11 @@ def plot(runs: Positional[Annotated[tuple[Path, ...], arg(metavar="RUN")]], *, o
         out: directory of the figures.
     """
     from lmcollapse.figures import plot
+    from lmcollapse.store import members_of
 
     if not runs:
         raise UserError("no run was named; give one or more run directories, as in `lmcollapse plot runs/quickstart`")
-    for file in plot(runs, out):
+    for file in plot([member for run in runs for member in members_of(run)], out):
         print(file)
 
 

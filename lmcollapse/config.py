@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import yaml
 from pydantic import Field, create_model
@@ -51,6 +51,17 @@ class CurationOptions(Options):
     """How many of them are kept; k."""
     noise: float = Field(0.0, ge=0, le=1)
     """Share of the documents for which the choice is made at random, as by a verifier that is not always right."""
+
+
+class PopulationOptions(Options):
+    """Several models that train on each other's output, each in a run directory of its own; of chains, so many side by
+    side."""
+
+    members: int = Field(3, ge=2)
+    """How many models there are."""
+    exchange: Literal["ring", "shared"] = "ring"
+    """In the place of what it wrote itself, each is offered what its neighbour wrote (ring), or as many rows drawn from
+    what all of them wrote (shared)."""
 
 
 class MeasureOptions(Options):
@@ -110,6 +121,8 @@ class Config(Options):
     policy: Options
     curation: Options | None = None
     """Keep the best of several samples; null to keep what is written."""
+    population: PopulationOptions | None = None
+    """Several models in the place of one; null for one."""
     measures: MeasureOptions | None
     """Null for a substrate that has measures of its own."""
 

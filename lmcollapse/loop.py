@@ -1,11 +1,15 @@
 """The experiment: human text, then [mix -> fit -> sample -> score -> measure] for each generation.
 
 This file is the order of things and knows no language model: what is fitted is a substrate, which rows it reads is a
-policy's choice, and `steps.py` makes each step one artefact of the run directory.
+policy's choice, and `steps.py` makes each step one artefact of the run directory. Several models that train on each
+other's output are as many run directories, each a member of the population.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +21,9 @@ from lmcollapse.readings import flat
 from lmcollapse.scenes import AllScores
 from lmcollapse.spans import run_chains
 from lmcollapse.steps import Steps
-from lmcollapse.store import Artefact, Run, open_run
+from lmcollapse.store import Artefact, Run, member_name, open_run
 from lmcollapse.substrates.chain import ChainSubstrate
-from lmcollapse.types import Corpus, Diverged, Progress, Selection, Silent, Substrate, UserError
+from lmcollapse.types import Corpus, Diverged, Human, Progress, Selection, Silent, Substrate, UserError
 
 
 def run(config: Config, out: Path, progress: Progress | None = None) -> Path:
@@ -31,42 +35,72 @@ def run(config: Config, out: Path, progress: Progress | None = None) -> Path:
     """
     substrate = config.build_substrate()
     substrate.check(config.start)
-    with open_run(out, progress or Silent()) as here:
-        steps = Steps(here, config, settle(here, config, substrate))
-        if isinstance(steps.substrate, ChainSubstrate):
-            text = None if config.corpus is None else steps.human()
-            run_chains(here, experiment_of(config, text and text.read().train), text)
+    places = [out]
+    if config.population is not None and not isinstance(substrate, ChainSubstrate):
+        places = [out / member_name(number) for number in range(config.population.members)]
+    with ExitStack() as held:
+        runs = [held.enter_context(open_run(place, progress or Silent())) for place in places]
+        settled = [settle(here, config, substrate) for here in runs]
+        if isinstance(substrate, ChainSubstrate):
+            text = None if config.corpus is None else Steps(runs[0], config, settled[0]).human()
+            run_chains(runs[0], experiment_of(config, text and text.read().train), text)
             return out
-        steps.check()
+        lines = [
+            Line.begin(Steps(here, config, decided, number))
+            for number, (here, decided) in enumerate(zip(runs, settled, strict=True))
+        ]
+        for generation in range(config.generations):
+            wrote = [line.corpora[:generation] for line in lines]
+            for number, line in enumerate(lines):
+                line.advance(generation, line.steps.offered(generation, number, wrote))
+    return out
 
+
+@dataclass
+class Line:
+    """One line of descent: the generations so far of one run directory."""
+
+    steps: Steps
+    human: Artefact[Human[Any]]
+    base: Artefact[Path]
+    rows: Artefact[tuple[Corpus, Corpus]]
+    trains: list[Artefact[Selection]] = field(default_factory=list)
+    models: list[Artefact[Any]] = field(default_factory=list)
+    corpora: list[Artefact[Corpus]] = field(default_factory=list)
+    scores: list[Artefact[AllScores]] = field(default_factory=list)
+    table: list[dict[str, Any]] = field(default_factory=list)
+
+    @classmethod
+    def begin(cls, steps: Steps) -> Line:
+        """What is settled before generation 0."""
+        steps.check()
         human = steps.human()
         base = steps.base(human)
         rows = steps.rows(base, human)
         steps.check_reserve(rows)
-        begin(here, config, steps.substrate, human.facts, rows.facts)
+        begin(steps.run, steps.config, steps.substrate, human.facts, rows.facts)
         steps.reference(human)
+        return cls(steps, human, base, rows)
 
-        trains: list[Artefact[Selection]] = []
-        models: list[Artefact[Any]] = []
-        corpora: list[Artefact[Corpus]] = []
-        scores: list[Artefact[AllScores]] = []
-        table = []
-        for generation in range(config.generations):
-            here.progress.started(generation, config.generations)
-            trains.append(steps.mix(generation, rows, corpora))
-            try:
-                models.append(steps.fit(generation, base, trains[-1], rows, corpora, models))
-            except Diverged as error:
-                note_divergence(here, generation, error)
-                raise
-            corpora.append(steps.sample(generation, models, rows, corpora))
-            scores.append(steps.score(generation, models, rows, corpora[-1]))
-            readings = steps.measure(generation, human, rows, trains, models[-1], corpora, scores)
+    def advance(self, generation: int, offered: Sequence[Artefact[Corpus]]) -> None:
+        """One generation more; offered are the corpora of all generations before it that it may train on."""
+        steps, here = self.steps, self.steps.run
+        here.progress.started(generation, steps.config.generations)
+        self.trains.append(steps.mix(generation, self.rows, offered))
+        try:
+            model = steps.fit(generation, self.base, self.trains[-1], self.rows, offered, self.models)
+        except Diverged as error:
+            note_divergence(here, generation, error)
+            raise
+        self.models.append(model)
+        self.corpora.append(steps.sample(generation, self.models, self.rows, self.corpora))
+        self.scores.append(steps.score(generation, self.models, self.rows, self.corpora[-1]))
+        made = [*offered, self.corpora[-1]]
+        readings = steps.measure(generation, self.human, self.rows, self.trains, model, made, self.scores)
 
-            table.append({"generation": generation} | flat(readings.read()))
-            here.write_metrics(table, complete=len(table) == config.generations)
-            here.progress.finished(generation, table[-1])
-    return out
+        self.table.append({"generation": generation} | flat(readings.read()))
+        here.write_metrics(self.table, complete=len(self.table) == steps.config.generations)
+        here.progress.finished(generation, self.table[-1])
 
 
 def settle(here: Run, config: Config, substrate: Substrate) -> Substrate:

@@ -81,6 +81,7 @@ def _span(
             "substrate": config.substrate,
             "generations": config.generations,
             "policy": config.policy.model_dump(mode="json"),
+            "population": config.population and config.population.model_dump(mode="json"),
         }
         | substrate.model_dump(mode="json"),
         seed=config.seed,

@@ -68,6 +68,8 @@ class Steps:
     run: Run
     config: Config
     substrate: Substrate
+    member: int = 0
+    """Of a population; its members have the human data and the base model in common, and nothing that is random."""
 
     def check(self) -> None:
         """Try the policy on a pool of a few rows: what it refuses is refused before any compute is spent."""
@@ -145,6 +147,36 @@ class Steps:
             return read_corpus(folder / "train.parquet"), read_corpus(folder / "heldout.parquet")
 
         return self._make("rows", write, read, {"base": base, "human": human})
+
+    def offered(
+        self, generation: int, member: int, wrote: Sequence[Sequence[Artefact[Corpus]]]
+    ) -> list[Artefact[Corpus]]:
+        """The corpora of all generations before this one that a member may train on.
+
+        wrote : those that each member has written.
+        """
+        if self.config.population is None:
+            return list(wrote[member])
+        if self.config.population.exchange == "ring":
+            return list(wrote[member - 1])
+        return [self._pooled(g, [corpora[g] for corpora in wrote]) for g in range(generation)]
+
+    def _pooled(self, generation: int, corpora: Sequence[Artefact[Corpus]]) -> Artefact[Corpus]:
+        """As many rows as a member has written on average, drawn from what all members wrote; each says from whom."""
+        seed = self._seed(generation, "pool")
+
+        def write(folder: Path, progress: Progress) -> Facts:
+            parts = [corpus.read() for corpus in corpora]
+            named = [replace(part, sources=[f"member {m}"] * len(part)) for m, part in enumerate(parts)]
+            everything = Corpus.concatenate(named)
+            rng = np.random.default_rng(seed)
+            chosen = np.sort(rng.choice(len(everything), round(len(everything) / len(parts)), replace=False))
+            pooled = everything.take(chosen)
+            write_corpus(pooled, folder / CORPUS)
+            return _size(pooled)
+
+        inputs = {f"member {m}": corpus for m, corpus in enumerate(corpora)}
+        return self.run.make(f"{folder_of(generation)}/pool", write, _read_corpus, inputs=inputs, seed=seed)
 
     def mix(self, generation: int, rows: Artefact[Rows], corpora: Sequence[Artefact[Corpus]]) -> Artefact[Selection]:
         """The policy's choice of the rows that this generation trains on."""
@@ -366,7 +398,8 @@ class Steps:
         return self.run.make(name, write, load_readings, inputs=inputs, options=options)
 
     def _seed(self, generation: int, artefact: str) -> int:
-        return step_seed(self.config.seed, generation, artefact)
+        member = f"member {self.member}/" if self.member and generation != HUMAN else ""
+        return step_seed(self.config.seed, generation, member + artefact)
 
     def _select(self, generation: int, pool: Pool) -> Selection:
         kind, options = self.config.section("policy")

@@ -258,6 +258,17 @@ def open_run(path: Path, progress: Progress) -> Iterator[Run]:
             lock.truncate(0)
 
 
+def member_name(number: int) -> str:
+    """The run directory of a member of a population, within that of the whole."""
+    return f"member_{number:02d}"
+
+
+def members_of(path: Path) -> list[Path]:
+    """The run directories of the members of a population; of any other run, itself."""
+    members = sorted(path.glob("member_*")) if not (path / MANIFEST).exists() else []
+    return members or [path]
+
+
 def holder(path: Path) -> str | None:
     """Who holds a run directory, "process 123 on somewhere", as far as can be told without touching its lock."""
     try:

@@ -13,6 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import SynthIDTextWatermarkLogitsProcessor, WatermarkDetector
 
+from lmcollapse.chains import trajectories
+from lmcollapse.cli import main
 from lmcollapse.config import parse
 from lmcollapse.curation import best, curated
 from lmcollapse.loop import run
@@ -271,3 +273,94 @@ def test_what_is_refused_of_curation(tmp_path: Path, curation: dict[str, Any], m
 def test_chains_are_not_curated() -> None:
     with pytest.raises(UserError, match="'curation' has no effect with substrate gaussian"):
         parse({"substrate": "gaussian", "curation": "length"})
+
+
+# --- several models ---------------------------------------------------------------------------------------------------
+
+
+def members(folder: Path, exchange: str, **given: Any) -> dict[str, Any]:
+    return {
+        "substrate": "tests.urn:Urn",
+        "start": "scratch",
+        "urn": {"smoothing": 0.01},
+        "generations": 3,
+        "corpus": {"kind": "files", "path": str(text_file(folder / "human.txt"))},
+        "population": {"members": 3, "exchange": exchange},
+        "measures": FEW_MEASURES,
+        **given,
+    }
+
+
+def corpus_of(run_directory: Path, generation: int, step: str = "corpus") -> Corpus:
+    return read_corpus(run_directory / f"generation_{generation:03d}" / step / "corpus.parquet")
+
+
+@pytest.mark.parametrize("exchange", ["ring", "shared"])
+def test_models_train_on_each_others_output(tmp_path: Path, exchange: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tests.urn import Urn
+
+    seen: list[Corpus] = []
+    fit = Urn.fit
+
+    def watching(self: Urn, base: Path, train: Corpus, *rest: Any) -> Any:
+        seen.append(train)
+        return fit(self, base, train, *rest)
+
+    monkeypatch.setattr(Urn, "fit", watching)
+    out = run(parse(members(tmp_path, exchange)), tmp_path / "run")
+    places = [out / f"member_{number:02d}" for number in range(3)]
+    wrote = {(m, g): corpus_of(place, g) for m, place in enumerate(places) for g in range(3)}
+    firsts = [tuple(wrote[m, 0].values[:50].tolist()) for m in range(3)]
+    assert len(set(firsts)) == 3, "nothing that is random is common to members"
+    assert len({(place / "human" / "train.parquet").read_bytes() for place in places}) == 1
+    for number, train in enumerate(seen):
+        generation, member = divmod(number, 3)
+        if generation == 0:
+            assert set(train.generation.tolist()) == {HUMAN}
+        elif exchange == "ring":
+            assert train.values.tolist() == wrote[(member - 1) % 3, generation - 1].values.tolist()
+        else:
+            pool = corpus_of(places[member], generation - 1, "pool")
+            assert train.values.tolist() == pool.values.tolist() and pool.sources is not None
+            assert set(pool.sources) == {"member 0", "member 1", "member 2"}
+            for row in range(0, len(pool), 7):  # each row is what its origin says
+                origin = wrote[int(pool.sources[row][-1]), generation - 1]
+                assert pool.tokens(row).tolist() == origin.tokens(int(pool.row[row])).tolist()
+            sizes = [len(wrote[m, generation - 1]) for m in range(3)]
+            assert len(pool) == round(sum(sizes) / 3)
+    again = run(parse(members(tmp_path, exchange)), tmp_path / "again")
+    for number in range(3):
+        assert different_files(places[number], again / f"member_{number:02d}") == []
+
+
+def test_a_population_is_drawn_and_judged_by_its_directory(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = run(parse(members(tmp_path, "ring", generations=2)), tmp_path / "run")
+    main(["plot", str(out), "--out", str(tmp_path / "figures")])
+    assert (tmp_path / "figures" / "measures.png").is_file()
+    main(["status", str(out)])
+    assert capsys.readouterr().out.count("finished") == 3
+    main(["verdicts", str(out)])
+
+
+@pytest.mark.parametrize("exchange", ["ring", "shared"])
+def test_members_of_a_population_of_chains_exchange_their_rows(exchange: str) -> None:
+    """The variance of one line of descent and of a ring obey one law; a shared pool loses variance more slowly."""
+    given = {"substrate": "gaussian", "chains": 6000, "rows": 10, "generations": 8}
+    alone, together = (
+        trajectories(parse({**given, **more})) for more in ({}, {"population": {"members": 3, "exchange": exchange}})
+    )
+    variance = together.measures["variance"][-1]
+    groups = variance.reshape(-1, 3).mean(axis=1)
+    expected = (1 - 1 / 10) ** 8
+    error = groups.std(ddof=1) / np.sqrt(len(groups))
+    if exchange == "ring":
+        assert abs(groups.mean() - expected) < 4.5 * error
+    else:
+        assert groups.mean() > expected + 10 * error
+    same = together.measures["variance"][0] == alone.measures["variance"][0]
+    assert same.mean() > 0.9, "generation 0 has nothing to exchange"
+
+
+def test_chains_must_fill_their_populations() -> None:
+    with pytest.raises(UserError, match=r"chains is 10 and population\.members 3"):
+        trajectories(parse({"substrate": "gaussian", "chains": 10, "population": {"members": 3}}))
