@@ -50,6 +50,15 @@ CATALOG: dict[str, dict[str, str]] = {
         "likelihood": "lmcollapse.scorers.likelihood:likelihood",
         "length": "lmcollapse.scorers.length:length",
     },
+    "detector": {
+        "ngrams": "lmcollapse.detectors.ngrams:ngrams",
+        "embeddings": "lmcollapse.detectors.embeddings:embeddings",
+        "likelihood": "lmcollapse.substrates.causal_lm.detect:likelihood",
+        "curvature": "lmcollapse.substrates.causal_lm.detect:curvature",
+        "classifier": "lmcollapse.substrates.causal_lm.detect:classifier",
+        "watermark": "lmcollapse.substrates.causal_lm.detect:watermark",
+        "oracle": "lmcollapse.detectors.oracle:oracle",
+    },
     "decoder": {
         "greedy": "lmcollapse.substrates.causal_lm.decoding:greedy",
         "ancestral": "lmcollapse.substrates.causal_lm.decoding:ancestral",
@@ -62,6 +71,7 @@ CATALOG: dict[str, dict[str, str]] = {
     },
     "measure": {
         "human_share": "lmcollapse.metrics.human_share:human_share",
+        "detection": "lmcollapse.metrics.detection:detection",
         "perplexity": "lmcollapse.metrics.perplexity:perplexity",
         "accuracy": "lmcollapse.metrics.accuracy:accuracy",
         "calibration": "lmcollapse.metrics.calibration:calibration",
@@ -90,6 +100,7 @@ CATALOG: dict[str, dict[str, str]] = {
     },
     "image measure": {
         "human_share": "lmcollapse.metrics.human_share:human_share",
+        "detection": "lmcollapse.metrics.detection:detection",
         "elbo": "lmcollapse.metrics.elbo:elbo",
         "latents": "lmcollapse.metrics.latents:latents",
         "pixel_variance": "lmcollapse.metrics.pixel_variance:pixel_variance",

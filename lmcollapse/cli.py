@@ -179,6 +179,62 @@ def measure(
         Console(highlight=False).print(comparison_table(found))
 
 
+def filter_(
+    pool: Positional[Annotated[Path, arg(metavar="POOL")]],
+    overrides: Positional[Annotated[tuple[str, ...], arg(metavar="key=value")]] = (),
+    *,
+    human: Path,
+    out: Path,
+    detector: str = "ngrams",
+    synthetic: Path | None = None,
+    column: str = "text",
+    document: Literal["auto", "paragraph", "line"] = "auto",
+    keep_all: bool = False,
+    seed: int = 0,
+    json_: Annotated[bool, arg(name="json")] = False,
+) -> None:
+    """Score the rows of an unlabelled pool, and leave out what seems synthetic.
+
+    Args:
+        pool: a text, parquet or JSON-lines file; all its columns are kept.
+        overrides: options of the detector and of what is done, as in the section `detector` of a configuration:
+            `action=importance`, `threshold=0.9`, `judge=smollm2`.
+        human: text that is known to be human, and is not in the pool.
+        out: the parquet or JSON-lines file that is written, with `synthetic_probability` and `weight` beside each row.
+        detector: by name (`lmcollapse list` has them).
+        synthetic: text that is known to be synthetic, for detectors that learn; a generation of a run will do.
+        column: where the text is in parquet and JSON lines.
+        document: what one document of a text file is.
+        keep_all: write all rows with their scores.
+        seed: of what is random.
+        json_: print one JSON object.
+    """
+    from dataclasses import asdict
+
+    from lmcollapse.config import lay_over
+    from lmcollapse.filtering import as_lines, filter_pool
+    from lmcollapse.progress import Terminal
+
+    options: dict[str, Any] = {}
+    for override in overrides:
+        lay_over(options, override)
+    with Terminal(Console(stderr=True, highlight=False)) as progress:
+        found = filter_pool(
+            pool,
+            human,
+            detector,
+            out,
+            synthetic=synthetic,
+            options=options,
+            column=column,
+            document=document,
+            keep_all=keep_all,
+            seed=seed,
+            progress=progress,
+        )
+    print(json.dumps(asdict(found)) if json_ else "\n".join(as_lines(found)))
+
+
 def verdicts(
     runs: Positional[Annotated[tuple[Path, ...], arg(metavar="RUN")]],
     *,
@@ -350,6 +406,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "run": run,
     "evaluate": evaluate,
     "measure": measure,
+    "filter": filter_,
     "verdicts": verdicts,
     "selfcheck": selfcheck,
     "plot": plot,

@@ -53,6 +53,22 @@ class CurationOptions(Options):
     """Share of the documents for which the choice is made at random, as by a verifier that is not always right."""
 
 
+class DetectorOptions(Options):
+    """Labels are hidden from whoever trains: a detector guesses, and what it finds is dealt with."""
+
+    action: Literal["drop", "down_weight", "importance"] = "drop"
+    """Leave out rows that seem synthetic; keep each with the probability that it is human; or draw rows anew by weights
+    (human probability to the power of `bias`), as arXiv 2502.15654 does."""
+    threshold: float = Field(0.5, ge=0, le=1)
+    """drop: the probability of being synthetic from which a row is left out; error rates are measured there."""
+    bias: float = Field(10.0, gt=0)
+    """importance: the power."""
+    upsample: float = Field(1.5, gt=0)
+    """importance: how many rows are drawn, times those of the pool."""
+    repeats: int = Field(3, gt=0)
+    """importance: how often a row may be drawn."""
+
+
 class PopulationOptions(Options):
     """Several models that train on each other's output, each in a run directory of its own; of chains, so many side by
     side."""
@@ -121,6 +137,8 @@ class Config(Options):
     policy: Options
     curation: Options | None = None
     """Keep the best of several samples; null to keep what is written."""
+    detector: Options | None = None
+    """Hide from the policy's choice which rows are synthetic, and let a detector guess; null to go by the labels."""
     population: PopulationOptions | None = None
     """Several models in the place of one; null for one."""
     measures: MeasureOptions | None
@@ -164,7 +182,13 @@ def parse(given: Mapping[str, Any], where: str = "configuration") -> Config:
     given = dict(given)
     _check_keys(given, where)
     substrate = _substrate(given)
-    for name, key in [("corpus", "kind"), ("policy", "kind"), ("curation", "kind"), ("model", "name")]:
+    for name, key in [
+        ("corpus", "kind"),
+        ("policy", "kind"),
+        ("curation", "kind"),
+        ("detector", "kind"),
+        ("model", "name"),
+    ]:
         if isinstance(given.get(name), str):  # `policy: replace` is short for `policy: {kind: replace}`
             given[name] = {key: given[name]}
     reads = READS.get(reads_of(substrate))
@@ -172,19 +196,21 @@ def parse(given: Mapping[str, Any], where: str = "configuration") -> Config:
     if reads is not None:
         given.setdefault("corpus", {"kind": reads.default})
         given.setdefault("measures", {})
-    refused = {"nothing": ("corpus", "curation", "measures"), "some text": ("curation", "measures")}.get(
-        reads_of(substrate), ()
-    )
+    refused = {
+        "nothing": ("corpus", "curation", "detector", "measures"),
+        "some text": ("curation", "detector", "measures"),
+    }.get(reads_of(substrate), ())
     sections: dict[str, Any] = {}
     makers: dict[str, Callable[[Mapping[str, Any]], type[Options]]] = {
         "corpus": lambda section: _component("corpus", section, where, reads or READS["text"]),
         "policy": lambda section: _component("policy", section, where),
         "curation": lambda section: _component("curation", section, where),
+        "detector": lambda section: _component("detector", section, where),
         "measures": lambda section: _measures(section, reads or READS["text"]),
     }
     for name, options in makers.items():
         section = given.setdefault(name, None)
-        if section is None and (name == "curation" or (name != "policy" and reads is None)):
+        if section is None and (name in ("curation", "detector") or (name != "policy" and reads is None)):
             sections[name] = (None, None)
             continue
         if not isinstance(section, Mapping):
@@ -279,7 +305,8 @@ def _component(section: str, given: Mapping[str, Any], where: str, reads: Reads 
     own = options_of(find(group, given["kind"]))
     fields = {name: (field.annotation, field) for name, field in own.model_fields.items()}
     kind = (str, Field(given["kind"], description=f"which {group}, by name"))
-    base = {"curation": CurationOptions}.get(section, Options) if reads is None else reads.sizes
+    common: dict[str, type[Options]] = {"curation": CurationOptions, "detector": DetectorOptions}
+    base = common.get(section, Options) if reads is None else reads.sizes
     return create_model(section, __base__=base, __doc__=own.__doc__, kind=kind, **cast(Any, fields))
 
 

@@ -86,9 +86,10 @@ class Line:
         """One generation more; offered are the corpora of all generations before it that it may train on."""
         steps, here = self.steps, self.steps.run
         here.progress.started(generation, steps.config.generations)
-        self.trains.append(steps.mix(generation, self.rows, offered))
+        train, detected = steps.mix(generation, self.base, self.rows, offered, self.models)
+        self.trains.append(train)
         try:
-            model = steps.fit(generation, self.base, self.trains[-1], self.rows, offered, self.models)
+            model = steps.fit(generation, self.base, train, self.rows, offered, self.models)
         except Diverged as error:
             note_divergence(here, generation, error)
             raise
@@ -96,7 +97,7 @@ class Line:
         self.corpora.append(steps.sample(generation, self.models, self.rows, self.corpora))
         self.scores.append(steps.score(generation, self.models, self.rows, self.corpora[-1]))
         made = [*offered, self.corpora[-1]]
-        readings = steps.measure(generation, self.human, self.rows, self.trains, model, made, self.scores)
+        readings = steps.measure(generation, self.human, self.rows, self.trains, detected, model, made, self.scores)
 
         self.table.append({"generation": generation} | flat(readings.read()))
         here.write_metrics(self.table, complete=len(self.table) == steps.config.generations)

@@ -12,6 +12,7 @@ from lmcollapse.metrics.drift import Lineage, drift
 from lmcollapse.metrics.scene import (
     MOST_IMAGES,
     MOST_WORDS,
+    Detected,
     Heldout,
     HumanText,
     Judged,
@@ -47,6 +48,7 @@ class Generation:
     trained_on : gathers what it was trained on, human rows and others.
     scores, first : of this generation and of generation 0.
     sizes : of what it was trained on.
+    detected : what a detector said of the pool, where there is one.
     human_size : rows and tokens of the human training part.
     trained : rows that each generation so far was trained on, by the generation that wrote them.
     wrote : rows and tokens of what each wrote.
@@ -59,6 +61,7 @@ class Generation:
     scores: AllScores
     first: AllScores
     sizes: Trained
+    detected: Detected | None
     human_size: Sizes
     trained: Sequence[Mapping[str, int]]
     wrote: Sequence[Sizes]
@@ -84,9 +87,15 @@ def of_generation(human: Human[Any], size: int | None, here: Generation) -> Scen
     if isinstance(human.train, Images):
         images = _how_many(human, size)
         written, train = (some_images(pixels, images) for pixels in (here.corpus.values, human.train.pixels))
-        return Scene(pictures=Pictures(written, train, images), heldout=heldout, judges=judges, trained=here.sizes)
+        return Scene(
+            pictures=Pictures(written, train, images),
+            heldout=heldout,
+            judges=judges,
+            trained=here.sizes,
+            detected=here.detected,
+        )
     if here.corpus.texts is None:
-        return Scene(heldout=heldout, judges=judges, trained=here.sizes)
+        return Scene(heldout=heldout, judges=judges, trained=here.sizes, detected=here.detected)
     text, words = _human_text(human, size)
     lineage = _lineage(text.train_words, here.human_size, here.trained, here.wrote)
     return Scene(
@@ -97,6 +106,7 @@ def of_generation(human: Human[Any], size: int | None, here: Generation) -> Scen
         heldout=heldout,
         judges=judges,
         trained=here.sizes,
+        detected=here.detected,
     )
 
 

@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lmcollapse.catalog import find
-from lmcollapse.config import READS, Config, CurationOptions
+from lmcollapse.config import READS, Config, CurationOptions, DetectorOptions
 from lmcollapse.corpora import load_human
 from lmcollapse.curation import best, curated
-from lmcollapse.metrics.scene import Scene, Trained
+from lmcollapse.metrics.scene import Detected, Scene, Trained
 from lmcollapse.options import bind, options_of
 from lmcollapse.parquet import read_corpus, read_human, read_scores, write_corpus, write_human, write_scores
 from lmcollapse.policies.rows import every
@@ -26,6 +26,7 @@ from lmcollapse.store import Artefact, Facts, Run, step_seed
 from lmcollapse.types import (
     HUMAN,
     Corpus,
+    Floats,
     Human,
     Pool,
     Progress,
@@ -35,6 +36,7 @@ from lmcollapse.types import (
     Substrate,
     UserError,
 )
+from lmcollapse.unlabelled import questions, what_is_left
 
 Rows = tuple[Corpus, Corpus]
 """The human training part and the held-out part."""
@@ -47,7 +49,7 @@ ARTEFACTS = ("train", "model", "corpus", "scores", "measures")
 LOGS = ("fit.jsonl",)
 """Files that a substrate leaves and that say how long things took."""
 
-CORPUS = "corpus.parquet"
+CORPUS, DETECTED = "corpus.parquet", "detected.parquet"
 
 RESERVE = "reserve.parquet"
 """Human text that generation 0 does not read, where there is any."""
@@ -73,6 +75,10 @@ class Steps:
 
     def check(self) -> None:
         """Try the policy on a pool of a few rows: what it refuses is refused before any compute is spent."""
+        if self.config.detector is not None and self.substrate.reads != "text":
+            kind = self.config.section("detector")[0]
+            if kind != "oracle" and ":" not in kind:
+                raise UserError(f"detector {kind} reads text, and {self.config.substrate} writes images; take oracle")
         if self.config.curation is not None:
             options = self.config.section("curation")[1]
             if options["keep"] > options["candidates"]:
@@ -178,35 +184,86 @@ class Steps:
         inputs = {f"member {m}": corpus for m, corpus in enumerate(corpora)}
         return self.run.make(f"{folder_of(generation)}/pool", write, _read_corpus, inputs=inputs, seed=seed)
 
-    def mix(self, generation: int, rows: Artefact[Rows], corpora: Sequence[Artefact[Corpus]]) -> Artefact[Selection]:
-        """The policy's choice of the rows that this generation trains on."""
+    def mix(
+        self,
+        generation: int,
+        base: Artefact[Path],
+        rows: Artefact[Rows],
+        corpora: Sequence[Artefact[Corpus]],
+        models: Sequence[Artefact[Any]],
+    ) -> tuple[Artefact[Selection], Artefact[Floats] | None]:
+        """The policy's choice of the rows that this generation trains on; and what a detector made of it, if any."""
+        inputs: dict[str, Artefact[Any]] = {"human": rows} | {folder_of(g): corpus for g, corpus in enumerate(corpora)}
+        if self.config.detector is None or generation == 0:
+            return self._chosen(generation, "train", rows, corpora, inputs), None
+        offered = self._chosen(generation, "offered", rows, corpora, inputs)
+        detected = self._detected(generation, offered, base, rows, corpora, models)
+        seed, options = self._seed(generation, "detector"), self.config.section("detector")[1]
+
+        def write(folder: Path, progress: Progress) -> Facts:
+            return _write_selection(
+                what_is_left(offered.read(), detected.read(), options, np.random.default_rng(seed)), folder
+            )
+
+        inputs = {"offered": offered, "detected": detected}
+        name = f"{folder_of(generation)}/train"
+        how = self.config.detector.model_dump(mode="json")
+        return self.run.make(name, write, _read_selection, inputs=inputs, options=how, seed=seed), detected
+
+    def _chosen(
+        self,
+        generation: int,
+        step: str,
+        rows: Artefact[Rows],
+        corpora: Sequence[Artefact[Corpus]],
+        inputs: Mapping[str, Artefact[Any]],
+    ) -> Artefact[Selection]:
+        """What the policy chooses."""
         pool = self._pool(rows, [corpus.facts["rows"] for corpus in corpora])
 
         def write(folder: Path, progress: Progress) -> Facts:
-            chosen = self._select(generation, pool)
-            table = pa.table({"generation": chosen.generation, "row": chosen.row})
-            pq.write_table(table, folder / "selection.parquet", compression="zstd")
-            origins, rows_of = np.unique(chosen.generation, return_counts=True)
-            return {
-                "rows": len(chosen),
-                "human_fraction": float(np.mean(chosen.generation == HUMAN)),
-                "origins": dict(zip(map(str, origins.tolist()), rows_of.tolist(), strict=True)),
-                "same_steps": chosen.same_steps,
-            }
+            return _write_selection(self._select(generation, pool), folder)
 
-        def read(folder: Path) -> Selection:
-            table = pq.read_table(folder / "selection.parquet")
-            return Selection(table.column("generation").to_numpy(), table.column("row").to_numpy())
-
-        inputs: dict[str, Artefact[Any]] = {"human": rows} | {folder_of(g): corpus for g, corpus in enumerate(corpora)}
         return self.run.make(
-            f"{folder_of(generation)}/train",
+            f"{folder_of(generation)}/{step}",
             write,
-            read,
+            _read_selection,
             inputs=inputs,
             options=self.config.policy.model_dump(mode="json"),
             seed=self._seed(generation, "train"),
         )
+
+    def _detected(
+        self,
+        generation: int,
+        offered: Artefact[Selection],
+        base: Artefact[Path],
+        rows: Artefact[Rows],
+        corpora: Sequence[Artefact[Corpus]],
+        models: Sequence[Artefact[Any]],
+    ) -> Artefact[Floats]:
+        """How likely each row of the policy's choice is synthetic, as far as a detector can tell."""
+        assert self.config.detector is not None
+        kind, options = self.config.section("detector")
+        own = {name: value for name, value in options.items() if name not in DetectorOptions.model_fields}
+        seed = self._seed(generation, "detected")
+
+        def write(folder: Path, progress: Progress) -> None:
+            pool = gather(offered.read(), lambda g: human_rows(rows) if g == HUMAN else corpora[g].read())
+            places = {"base": base.path, "generation_0": models[0].path}
+            suspects, known = questions(pool, rows.read()[0], corpora[0].read(), seed, places)
+            found = np.asarray(find("detector", kind)(suspects, known, progress, **own), np.float64)
+            if found.shape != (len(pool),) or not ((found >= 0) & (found <= 1)).all():
+                raise UserError(f"detector '{kind}' must give a probability for each of {len(pool):,} rows")
+            pq.write_table(pa.table({"synthetic_probability": found}), folder / DETECTED, compression="zstd")
+
+        def read(folder: Path) -> Floats:
+            return np.asarray(pq.read_table(folder / DETECTED).column("synthetic_probability"))
+
+        inputs: dict[str, Artefact[Any]] = {"offered": offered, "human": rows, "first": models[0], "base": base}
+        inputs |= {folder_of(g): corpus for g, corpus in enumerate(corpora)}
+        how = {"kind": kind} | self.config.detector.model_dump(mode="json", include=set(own))
+        return self.run.make(f"{folder_of(generation)}/detected", write, read, inputs=inputs, options=how, seed=seed)
 
     def fit(
         self,
@@ -357,6 +414,7 @@ class Steps:
         human: Artefact[Human[Any]],
         rows: Artefact[Rows],
         trains: Sequence[Artefact[Selection]],
+        detected: Artefact[Floats] | None,
         model: Artefact[Any],
         corpora: Sequence[Artefact[Corpus]],
         scores: Sequence[Artefact[AllScores]],
@@ -374,6 +432,7 @@ class Steps:
                 scores=scores[-1].read(),
                 first=scores[0].read(),
                 sizes=Trained(*(part[of] for of in ("rows", "tokens") for part in (model.facts, model.facts["human"]))),
+                detected=self._judged(trains[-1], detected) if detected else None,
                 human_size=rows.facts["train"],
                 trained=[train.facts["origins"] for train in trains],
                 wrote=[corpus.facts for corpus in corpora],
@@ -381,10 +440,16 @@ class Steps:
             self._read_off(of_generation(human.read(), self.config.measured, here), folder, progress)
 
         inputs: dict[str, Artefact[Any]] = {"human": human, "rows": rows, "first": scores[0], "scores": scores[-1]}
-        inputs["model"] = model
+        inputs |= {"model": model} | ({"detected": detected} if detected else {})
         inputs |= {f"{folder_of(g)}/train": train for g, train in enumerate(trains)}
         inputs |= {f"{folder_of(g)}/corpus": corpus for g, corpus in enumerate(corpora)}
         return self._measure(f"{folder_of(generation)}/measures", write, inputs)
+
+    def _judged(self, train: Artefact[Selection], detected: Artefact[Floats]) -> Detected:
+        """What a detector said of a pool, and what its rows are."""
+        offered = _read_selection(train.path.with_name("offered"))
+        threshold = self.config.section("detector")[1]["threshold"]
+        return Detected(detected.read(), offered.generation != HUMAN, threshold)
 
     def _read_off(self, scene: Scene, folder: Path, progress: Progress) -> None:
         group = READS[self.substrate.reads].measures
@@ -435,6 +500,23 @@ def _what_prompts(
 ) -> dict[str, Artefact[Any]]:
     """What a corpus is made from."""
     return {"model": model, "human": rows} | ({"previous": corpora[-1]} if corpora else {})
+
+
+def _write_selection(chosen: Selection, folder: Path) -> Facts:
+    table = pa.table({"generation": chosen.generation, "row": chosen.row})
+    pq.write_table(table, folder / "selection.parquet", compression="zstd")
+    origins, rows_of = np.unique(chosen.generation, return_counts=True)
+    return {
+        "rows": len(chosen),
+        "human_fraction": float(np.mean(chosen.generation == HUMAN)),
+        "origins": dict(zip(map(str, origins.tolist()), rows_of.tolist(), strict=True)),
+        "same_steps": chosen.same_steps,
+    }
+
+
+def _read_selection(folder: Path) -> Selection:
+    table = pq.read_table(folder / "selection.parquet")
+    return Selection(table.column("generation").to_numpy(), table.column("row").to_numpy())
 
 
 def _read_corpus(folder: Path) -> Corpus:

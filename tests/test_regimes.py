@@ -110,9 +110,9 @@ def test_the_end_of_a_text_stays_where_it_is(model: LanguageModel) -> None:
         ({"edit_above": 0.9, "decoder": "beam"}, r"sampling\.decoder has no effect with"),
         ({"edit_above": 0.9, "watermark": {}}, r"sampling\.watermark has no effect with"),
         ({"edit_above": 1.5}, "edit_above"),
-        ({"watermark": {"kind": "synthid", "bias": 1}}, r"sampling\.watermark\.bias has no effect"),
+        ({"watermark": {"scheme": "synthid", "bias": 1}}, r"sampling\.watermark\.bias has no effect"),
         ({"watermark": {}, "backend": "ctranslate2"}, "has no watermark"),
-        ({"watermark": {"kind": "invisible"}}, "green_list"),
+        ({"watermark": {"scheme": "invisible"}}, "green_list"),
     ],
 )
 def test_what_is_refused_of_editing_and_watermarks(sampling: dict[str, Any], message: str, tmp_path: Path) -> None:
@@ -152,7 +152,7 @@ def test_a_green_list_is_found_in_what_is_written_and_not_elsewhere(model: Langu
 
 
 def test_synthid_is_found_in_what_is_written_and_not_elsewhere(model: LanguageModel, tmp_path: Path) -> None:
-    options = WatermarkOptions(kind="synthid", context=2)
+    options = WatermarkOptions(scheme="synthid", context=2)
     marked, plain = texts(model, tmp_path / "marked", watermark=options), texts(model, tmp_path / "plain")
     config: Any = configuration(options)
     processor = SynthIDTextWatermarkLogitsProcessor(**config.to_dict(), device=torch.device("cpu"))
@@ -170,7 +170,7 @@ def test_a_watermark_ends_documents_where_they_end(model: LanguageModel, tmp_pat
     for kind in ("green_list", "synthid"):
         (tmp_path / kind).mkdir()
         human = rows(60, 40)
-        settled = SamplingOptions(new_tokens=50, until_eos=True, watermark=WatermarkOptions(kind=kind)).settled(
+        settled = SamplingOptions(new_tokens=50, until_eos=True, watermark=WatermarkOptions(scheme=kind)).settled(
             TrainOptions()
         )
         corpus = sample(model, human, human, 0, 0, settled, True, CPU, Silent(), tmp_path / kind)

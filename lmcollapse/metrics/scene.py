@@ -22,7 +22,7 @@ import numpy.typing as npt
 from lmcollapse.metrics.drift import Drift
 from lmcollapse.metrics.numbering import Numbering
 from lmcollapse.metrics.sample import ROW_ORDER_SEED, Sample, draw
-from lmcollapse.types import Corpus, Floats, Ints, Reading, Scores, UserError
+from lmcollapse.types import Bools, Corpus, Floats, Ints, Reading, Scores, UserError
 
 Measure = Callable[..., list[Reading]]
 """`measure(part, …, **options)`: see above."""
@@ -149,6 +149,20 @@ class Trained:
 
 
 @dataclass(frozen=True, eq=False)
+class Detected:
+    """What a detector said of the rows of a pool, and what they are.
+
+    probabilities : `(rows,)` of being synthetic.
+    synthetic : `(rows,)` the truth.
+    threshold : from which a row counts as synthetic.
+    """
+
+    probabilities: Floats
+    synthetic: Bools
+    threshold: float
+
+
+@dataclass(frozen=True, eq=False)
 class Pictures:
     """Images that a generation wrote beside human ones.
 
@@ -181,6 +195,7 @@ class Scene:
     judges : models that judge what was written, by name; "generation_0" is the first model of the run.
     pictures : where images are written in the place of text.
     trained : what this generation was trained on.
+    detected : what a detector said of the pool that this was filtered from.
     """
 
     written: Sample | None = None
@@ -191,6 +206,7 @@ class Scene:
     judges: Mapping[str, Judged] | None = None
     pictures: Pictures | None = None
     trained: Trained | None = None
+    detected: Detected | None = None
 
     def read(self, measure: Measure, options: Mapping[str, Any]) -> list[Reading]:
         """What a measure reads off this scene; nothing where a part is missing that it cannot do without.

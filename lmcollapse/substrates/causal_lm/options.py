@@ -104,7 +104,7 @@ class TrainOptions(Options):
 class WatermarkOptions(Options):
     """A watermark that is put into what is written, transformers' own."""
 
-    kind: Literal["green_list", "synthid"] = "green_list"
+    scheme: Literal["green_list", "synthid"] = "green_list"
     """A share of the vocabulary made likelier (Kirchenbauer et al. 2023), or SynthID-Text (Dathathri et al. 2024)."""
     key: int = Field(default=15485863, gt=0)
     """Who knows it can find the watermark."""
@@ -282,10 +282,10 @@ def _sampling_problems(sampling: SamplingOptions) -> Iterator[str]:
             yield f"sampling.backend {sampling.backend} has no watermark: leave one of the two out"
         if decoder == "greedy":
             yield "sampling.watermark with decoder: greedy would change every text in the same way: take ancestral"
-        if sampling.watermark.kind == "synthid":
+        if sampling.watermark.scheme == "synthid":
             for key in ("bias", "share"):
                 if getattr(sampling.watermark, key) != getattr(WatermarkOptions(), key):
-                    yield f"sampling.watermark.{key} has no effect with kind: synthid: leave it out"
+                    yield f"sampling.watermark.{key} has no effect with scheme: synthid: leave it out"
             if decoder == "beam":
                 yield "sampling.watermark synthid needs draws, and decoder: beam draws none: take ancestral"
     if decoder != "ancestral":

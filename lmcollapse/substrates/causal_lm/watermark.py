@@ -18,7 +18,7 @@ SYNTHID_CONTEXT = 4
 
 def configuration(options: WatermarkOptions) -> BaseWatermarkingConfig:
     """The configuration of a watermark, as transformers has it."""
-    if options.kind == "green_list":
+    if options.scheme == "green_list":
         return WatermarkingConfig(
             greenlist_ratio=options.share,
             bias=options.bias,
