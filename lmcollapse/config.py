@@ -168,10 +168,13 @@ class Config(Options):
 def load(file: Path, overrides: Sequence[str] = ()) -> Config:
     """The configuration in a YAML file, with overrides of the form `key=value` or `section.key=value` laid over it.
 
+    A file with `extends: other.yaml` is laid over that one, section by section; a section that names another `kind`
+    takes its place.
+
     Raises UserError, in one line, for a file that cannot be read, an unknown key (with the nearest known one), a value
     of the wrong type or out of range, a missing key.
     """
-    given = _read(file)
+    given = _extended(file)
     for override in overrides:
         lay_over(given, override)
     return parse(given, str(file))
@@ -221,6 +224,31 @@ def parse(given: Mapping[str, Any], where: str = "configuration") -> Config:
     for name, field in substrate.model_fields.items():
         sections[name] = (field.annotation, field)
     return bind(create_model("Config", __base__=Config, __doc__=Config.__doc__, **sections), given, where)
+
+
+def _extended(file: Path, by: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """A file laid over the one that it extends, if any."""
+    given = _read(file)
+    if file.resolve() in by:
+        raise UserError(f"{file}: extends itself, by way of {' and '.join(str(other) for other in by)}")
+    if "extends" not in given:
+        return given
+    base = given.pop("extends")
+    if not isinstance(base, str):
+        raise UserError(f"{file}: 'extends' is {base!r}; it must be the path of another configuration, from this one's")
+    return _laid_over(_extended(file.parent / base, (*by, file.resolve())), given)
+
+
+def _laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        under = merged.get(key)
+        both = isinstance(value, Mapping) and isinstance(under, Mapping)
+        if both and value.get("kind", under.get("kind")) == under.get("kind"):
+            merged[key] = _laid_over(under, value)
+        else:
+            merged[key] = value
+    return merged
 
 
 def _read(file: Path) -> dict[str, Any]:

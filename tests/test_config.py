@@ -113,3 +113,30 @@ def test_difference_names_every_key() -> None:
         "d: 3 there, (absent) here",
         "e: (absent) there, 4 here",
     ]
+
+
+def test_a_file_extends_another(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text(
+        "seed: 4\npolicy: {kind: mix, human_fraction: 0.2}\ntrain: {epochs: 2, batch_size: 4}\n"
+    )
+    (tmp_path / "deep").mkdir()
+    child = tmp_path / "deep" / "child.yaml"
+    child.write_text("extends: ../base.yaml\ntrain: {epochs: 3}\npolicy: {redraw: false}\n")
+    config = load(child, ["train.learning_rate=0.01"])
+    dumped = config.model_dump(mode="json")
+    assert config.seed == 4 and "extends" not in dumped
+    assert (dumped["train"]["epochs"], dumped["train"]["batch_size"], dumped["train"]["learning_rate"]) == (3, 4, 0.01)
+    assert config.section("policy") == ("mix", {"human_fraction": 0.2, "human_keep": None, "redraw": False})
+    child.write_text("extends: ../base.yaml\npolicy: {kind: filling, end: 0.2}\n")
+    assert load(child).section("policy")[0] == "filling", "another kind takes the place of the whole section"
+    child.write_text("extends: ../base.yaml\npolicy: accumulate\n")
+    assert load(child).section("policy")[0] == "accumulate"
+    (tmp_path / "base.yaml").write_text("extends: deep/child.yaml\n")
+    with pytest.raises(UserError, match="extends itself"):
+        load(child)
+    child.write_text("extends: ../nowhere.yaml\n")
+    with pytest.raises(UserError, match="nowhere.yaml: cannot be read"):
+        load(child)
+    child.write_text("extends: [a, b]\n")
+    with pytest.raises(UserError, match="'extends' is"):
+        load(child)
