@@ -243,11 +243,10 @@ def _laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, 
     merged = dict(below)
     for key, value in above.items():
         under = merged.get(key)
-        both = isinstance(value, Mapping) and isinstance(under, Mapping)
-        if both and value.get("kind", under.get("kind")) == under.get("kind"):
-            merged[key] = _laid_over(under, value)
-        else:
-            merged[key] = value
+        merged[key] = value
+        if isinstance(value, Mapping) and isinstance(under, Mapping):
+            if value.get("kind", under.get("kind")) == under.get("kind"):
+                merged[key] = _laid_over(under, value)
     return merged
 
 

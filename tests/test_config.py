@@ -135,7 +135,7 @@ def test_a_file_extends_another(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="extends itself"):
         load(child)
     child.write_text("extends: ../nowhere.yaml\n")
-    with pytest.raises(UserError, match="nowhere.yaml: cannot be read"):
+    with pytest.raises(UserError, match=r"nowhere\.yaml: cannot be read"):
         load(child)
     child.write_text("extends: [a, b]\n")
     with pytest.raises(UserError, match="'extends' is"):
