@@ -243,11 +243,13 @@ def _laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, 
     merged = dict(below)
     for key, value in above.items():
         under = merged.get(key)
-        merged[key] = value
-        if isinstance(value, Mapping) and isinstance(under, Mapping):
-            if value.get("kind", under.get("kind")) == under.get("kind"):
-                merged[key] = _laid_over(under, value)
+        sections = isinstance(value, Mapping) and isinstance(under, Mapping)
+        merged[key] = _laid_over(cast(Any, under), value) if sections and _of_one_kind(under, value) else value
     return merged
+
+
+def _of_one_kind(below: Any, above: Any) -> bool:
+    return bool(above.get("kind", below.get("kind")) == below.get("kind"))
 
 
 def _read(file: Path) -> dict[str, Any]:
