@@ -85,7 +85,8 @@ def fit(shares: Floats, losses: Floats) -> Curve:
     fitted[-1] = 0.0
     if known.any():
         fitted[known] = np.maximum(isotonic_regression(values[known], increasing=False).x, 0.0)
-        fitted[:-1] = np.interp(shares[:-1], shares[~np.isnan(fitted)], fitted[~np.isnan(fitted)])
+        there = ~np.isnan(fitted)
+        fitted = np.interp(shares, shares[there], fitted[there], left=np.nan)
     low, high = (np.array([getattr(estimate, end) for estimate in estimates]) for end in ("low", "high"))
     low[np.isnan(low)], high[np.isnan(high)] = -np.inf, np.inf
     above = np.maximum.accumulate(high[::-1])[::-1]

@@ -188,9 +188,7 @@ def check(config: Config, question: Question) -> None:
             + "; 0.05 allows for five per cent"
         )
     _check_reserve(config, question)
-    for share in question.grid:
-        config_at = variant(config, policy=policy_of(config, question, share))
-        config_at.build_substrate().check(config_at.start)
+    config.build_substrate().check(config.start)
 
 
 def check_reading(measure: str, readings: dict[str, Any]) -> None:
