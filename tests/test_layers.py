@@ -28,6 +28,7 @@ LAYERS = [
     {"spans"},
     {"loop", "results"},
     {"measure", "trajectories"},
+    {"advise"},
     {"evaluate", "evaluation_module", "figures", "sampling", "selfcheck", "status", "summaries", "verdicts"},
     {"cli"},
     {"__main__"},

@@ -23,7 +23,7 @@ AUCS = (0.5, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 
 
 def share_after(pool: float, true_positives: float, false_positives: float) -> float:
-    """h', the human share of what a detector lets through, of a pool with the human share h; NaN where that is nothing."""
+    """h', the human share of what a detector lets through of a pool with the share h; NaN where that is nothing."""
     human, synthetic = pool * (1 - false_positives), (1 - pool) * (1 - true_positives)
     return human / (human + synthetic) if human + synthetic else np.nan
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -154,7 +155,7 @@ def policy_of(config: Config, question: Question, share: float) -> dict[str, Any
 
 def kind_of(config: Config, question: Question) -> Policy:
     """The policy that brings in human rows."""
-    return question.policy or ("fresh" if config.corpus is None else "mix")
+    return question.policy or ("fresh" if of_chains(config) else "mix")
 
 
 def measure_of(config: Config, question: Question) -> str:
@@ -191,9 +192,11 @@ def check(config: Config, question: Question) -> None:
     config.build_substrate().check(config.start)
 
 
-def check_reading(measure: str, readings: dict[str, Any]) -> None:
-    """Raise UserError for a measure that a generation does not have; readings : all that it has."""
-    if measure not in readings:
+def check_reading(measure: str, generations: Sequence[Mapping[str, Any]]) -> None:
+    """Raise UserError for a measure that finished generations do not have; generations : the readings of each."""
+    for readings in generations[:1]:
+        if measure in readings:
+            continue
         ends = ("_low", "_high", "_p5", "_p50", "_p95")
         known = sorted(name for name in readings if not name.endswith(ends) and name != "generation")
         raise UserError(f"unknown measure '{measure}'" + suggestion(measure, known))
@@ -203,7 +206,7 @@ def _check_measure(config: Config, measure: str) -> None:
     if of_chains(config):
         if config.corpus is None:
             small = variant(config, chains=1, generations=1, policy={"kind": "replace"})
-            check_reading(measure, cast(dict[str, Any], trajectories(small).measures))
+            check_reading(measure, [trajectories(small).measures])
         return
     taken = config.chosen_measures()
     if any(":" in name for name in taken):

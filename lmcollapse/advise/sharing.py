@@ -13,8 +13,8 @@ from lmcollapse.store import open_run, read_manifest, read_record
 from lmcollapse.types import Progress
 
 SHARED = ("human", "base", "rows", REFERENCE, *(f"{folder_of(0)}/{name}" for name in ARTEFACTS if name != "train"))
-"""All that lies before a policy's first choice. Which rows generation 0 reads is the same, too, but its record names the
-policy; it takes no time to make."""
+"""All that lies before a policy's first choice. Which rows generation 0 reads is the same, too, but its record names
+the policy; it takes no time to make."""
 
 
 def adopt(run: Path, other: Path, progress: Progress, names: Sequence[str] = SHARED) -> list[str]:

@@ -9,7 +9,7 @@ from rich.console import Group
 from rich.markup import escape
 from rich.table import Table
 
-from lmcollapse.advise import Advice
+from lmcollapse.advise.conclusion import Advice
 from lmcollapse.progress import number
 
 
@@ -28,7 +28,7 @@ def advice_table(advice: Advice) -> Group:
         *(f"to narrow it: {line}" for line in advice.next_steps),
         "",
         "human share that an unlabelled pool needs, if a detector filters it and "
-        f"keeps {advice.keep:.0%} of the human text",
+        f"keeps {_percent(advice.keep)} of the human text",
         "",
         _detectors(advice),
     )
@@ -76,4 +76,5 @@ def _percent(part: Any) -> str:
     """A relative number; a dash where it is not known."""
     if not np.isfinite(part):
         return "–"
-    return f"{100 * part:,.0f} %" if abs(part) >= 1 else f"{100 * part:.1f} %".replace(".0 %", " %")
+    digits = 0 if abs(part) >= 1 else 1
+    return f"{round(100 * part, digits) + 0.0:,.{digits}f} %"

@@ -1,0 +1,34 @@
+"""The smallest human share by theory, where the loss is known in closed form."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lmcollapse.advise.question import Question, measure_of, policy_of, scale_of, variant
+from lmcollapse.config import Config
+from lmcollapse.theory import expected
+from lmcollapse.types import Floats
+
+
+def exact_losses(config: Config, question: Question, shares: Floats) -> Floats:
+    """The loss of each share by theory, relative; NaN where it is not known. Expected values stand for the measure."""
+    measure, values = measure_of(config, question), []
+    for share in (*shares, 1.0):
+        there = expected(variant(config, policy=policy_of(config, question, float(share))), measure)
+        values.append(np.nan if there is None else there[-1])
+    scale = scale_of(measure)
+    found: Floats = scale.relative(scale.loss(np.array(values[:-1]), np.array(values[-1])))
+    return found
+
+
+def exact_share(config: Config, question: Question) -> float | None:
+    """The smallest share by theory, exact to the row: the losses are searched by halving, since they fall."""
+    if np.isnan(exact_losses(config, question, np.array([1.0]))).any():
+        return None
+    rows = config.build_substrate().model_dump(mode="json")["rows"]
+    low, high = -1, rows
+    while high - low > 1:
+        middle = (low + high) // 2
+        enough = exact_losses(config, question, np.array([middle / rows]))[0] <= question.loss
+        low, high = (low, middle) if enough else (middle, high)
+    return float(high / rows)
