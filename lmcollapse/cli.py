@@ -269,6 +269,7 @@ def advise(
         from lmcollapse.figures.advise import draw
         from lmcollapse.figures.style import save
 
+        (out / "figures").mkdir(exist_ok=True)
         for file in save(draw(found), out / "figures", "advise"):
             print(file, file=sys.stderr if json_ else sys.stdout)
 

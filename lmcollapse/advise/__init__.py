@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lmcollapse import processes
 from lmcollapse.advise.conclusion import Advice, conclude
-from lmcollapse.advise.plan import Plan, carry_out, described, estimate, plan
+from lmcollapse.advise.plan import OneOfMany, Plan, carry_out, described, estimate, plan
 from lmcollapse.advise.question import Question, check, check_reading, measure_of
 from lmcollapse.config import Config
 from lmcollapse.files import write_atomically, write_json
@@ -29,18 +29,19 @@ def advise(config: Config, out: Path, question: Question | None = None, progress
     `runs.csv` and `advice.json` there. Before it begins it says how long the rest takes, measured on generation 0.
     Raises UserError for a question that cannot be answered, as far as possible before any compute is spent.
     """
-    question, progress = question or Question(), progress or Silent()
+    question = question or Question()
     planned = planned_runs(config, out, question)
     measure = measure_of(config, question)
+    watched = OneOfMany(progress or Silent(), measure)
     first = next(iter(planned.starts.values()), planned.cells[1])  # the baseline of chains is quicker than all others
     if estimate(planned).seconds is None:
-        carry_out(first, planned, progress)
+        carry_out(first, planned, watched)
     for line in described(planned, estimate(planned)):
-        progress.say(line)
+        watched.say(line)
     for cell in planned.cells:
         for made in (planned.starts.get(cell.seed), cell):
             if made is not None and (made is cell or not made.done):
-                carry_out(made, planned, progress)
+                carry_out(made, planned, watched)
                 check_reading(measure, read_metrics(made.path))
     found = conclude(planned)
     if processes.is_first():

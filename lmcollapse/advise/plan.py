@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lmcollapse import files
-from lmcollapse.advise.question import Question, kind_of, measure_of, of_chains, policy_of, variant
+from lmcollapse.advise.question import Question, kind_of, of_chains, policy_of, variant
 from lmcollapse.advise.sharing import adopt
 from lmcollapse.config import Config
 from lmcollapse.loop import run
@@ -93,17 +93,15 @@ def plan(config: Config, out: Path, question: Question) -> Plan:
     return Plan(config, question, out, tuple(cells), starts)
 
 
-def carry_out(cell: Cell, plan: Plan, progress: Progress) -> bool:
-    """Make a run, or go on with it; whether it came to its end, which one that diverged does not."""
-    seen = _OneOfMany(progress, cell.name, measure_of(plan.config, plan.question))
+def carry_out(cell: Cell, plan: Plan, progress: OneOfMany) -> None:
+    """Make a run, or go on with it. One that diverges has no value in the last generation, and others go on."""
+    progress.name = cell.name
     if cell.share is not None and (start := plan.starts.get(cell.seed)):
-        adopt(cell.path, start.path, seen)
+        adopt(cell.path, start.path, progress)
     try:
-        run(cell.config, cell.path, seen)
+        run(cell.config, cell.path, progress)
     except Diverged as error:
-        progress.say(f"{cell.name}: {error}; it counts as unknown")
-        return False
-    return True
+        progress.say(f"{cell.name}: {error}; its loss counts as unknown")
 
 
 def estimate(plan: Plan) -> Estimate:
@@ -146,17 +144,27 @@ def described(plan: Plan, expected: Estimate) -> list[str]:
 BEFORE = ("human", "base", "rows", REFERENCE)
 
 
-class _OneOfMany:
-    """Progress of one run among many: its last generation is told, and the stages say which run they are of."""
+class OneOfMany:
+    """Progress of one run among many: its last generation is told, and the stages say which run they are of.
 
-    def __init__(self, progress: Progress, name: str, measure: str) -> None:
-        self._progress, self._name, self._measure = progress, name, measure
+    What several runs say in the same words is said once.
+    """
+
+    def __init__(self, progress: Progress, measure: str) -> None:
+        self.name = ""
+        self._progress, self._measure = progress, measure
         self._last = 0
-        self.say: Callable[[str], None] = progress.say
+        self._said: set[str] = set()
+
+    def say(self, line: str) -> None:
+        """See `types.Progress`."""
+        if line not in self._said:
+            self._said.add(line)
+            self._progress.say(line)
 
     def stage(self, label: str, total: int | None = None, unit: str = "") -> AbstractContextManager[Any]:
         """See `types.Progress`."""
-        stage: AbstractContextManager[Any] = self._progress.stage(f"{self._name} · {label}", total, unit)
+        stage: AbstractContextManager[Any] = self._progress.stage(f"{self.name} · {label}", total, unit)
         return stage
 
     def started(self, generation: int, generations: int) -> None:
@@ -168,7 +176,7 @@ class _OneOfMany:
         """See `types.Progress`."""
         if generation == self._last:
             value = number(readings.get(self._measure))
-            self._progress.say(f"{self._name}: {self._measure} {value} in generation {generation}")
+            self.say(f"{self.name}: {self._measure} {value} in generation {generation}")
 
 
 def _costs(path: Path) -> list[tuple[float, float]]:

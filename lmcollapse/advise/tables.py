@@ -15,7 +15,7 @@ from lmcollapse.progress import number
 
 def advice_table(advice: Advice) -> Group:
     """The losses by share, the answer, and what a detector would be worth."""
-    last, loss = advice.generations - 1, _percent(advice.loss)
+    last, loss = advice.generations - 1, f"{100 * advice.loss:g} %"
     exact = [] if advice.exact is None else [f"by theory it is {advice.exact:.3g}"]
     interval = f"95 % interval {advice.answer.low:g} … {advice.answer.high:g}"
     return Group(
@@ -28,7 +28,7 @@ def advice_table(advice: Advice) -> Group:
         *(f"to narrow it: {line}" for line in advice.next_steps),
         "",
         "human share that an unlabelled pool needs, if a detector filters it and "
-        f"keeps {_percent(advice.keep)} of the human text",
+        f"keeps {100 * advice.keep:g} % of the human text",
         "",
         _detectors(advice),
     )
@@ -39,7 +39,7 @@ def _losses(advice: Advice) -> Table:
     theory = bool(advice.shares["exact"].notna().any())
     if theory:
         drawn.add_column("theory", justify="right", no_wrap=True)
-    drawn.add_column(f"within {_percent(advice.loss)}", no_wrap=True)
+    drawn.add_column(f"within {100 * advice.loss:g} %", no_wrap=True)
     for row in advice.shares.to_dict("records"):
         baseline = row["share"] == 1
         within = "yes" if row["band_high"] <= advice.loss else "no" if row["band_low"] > advice.loss else "undecided"

@@ -29,8 +29,10 @@ ANSWER: dict[str, Any] = {"color": COLOURS[1], "linewidth": 2.2, "marker": "D", 
 
 @styled
 def draw(advice: Advice) -> Figure:
-    """Loss against human share: runs, means with 95 % intervals, the fitted curve, and the band that curves which do not
-    rise keep to. The answer and its interval lie on the line of the loss that was asked about.
+    """Loss against human share: runs, means with 95 % intervals, the fitted curve and its band.
+
+    The band holds every curve that does not rise and agrees with the intervals. The answer and its interval lie on the
+    line of the loss that was asked about.
     """
     figure = Figure(figsize=(SINGLE, 2.6), layout="constrained")
     axes = figure.subplots()
