@@ -11,7 +11,7 @@ import pandas as pd
 
 from lmcollapse.advise.curve import Answer, Curve, answer, between, fit, seeds_to_decide, undecided
 from lmcollapse.advise.detectors import worth
-from lmcollapse.advise.exact import exact_losses, exact_share
+from lmcollapse.advise.exact import exact_curve, exact_losses, exact_share
 from lmcollapse.advise.plan import Cell, Plan
 from lmcollapse.advise.question import Question, Scale, kind_of, measure_of, scale_of
 from lmcollapse.results import names, table
@@ -29,6 +29,7 @@ class Advice:
     runs : one row a run: `share`, `seed`, `value`, `loss`.
     answer : the smallest human share that is enough.
     exact : the same by theory, where it is known.
+    theory : `share` and `loss` by theory, at as many shares as a figure needs.
     detectors : see `detectors.worth`.
     next_steps : what would narrow the interval; nothing where it is narrow.
     """
@@ -44,6 +45,7 @@ class Advice:
     curve: Curve
     answer: Answer
     exact: float | None
+    theory: pd.DataFrame | None
     detectors: pd.DataFrame
     next_steps: list[str]
 
@@ -130,6 +132,7 @@ def conclude(planned: Plan) -> Advice:
         curve=curve,
         answer=found,
         exact=exact_share(config, question),
+        theory=exact_curve(config, question),
         detectors=worth((found.share, found.low, found.high), question.keep),
         next_steps=_next_steps(curve, found, threshold, question),
     )

@@ -31,7 +31,7 @@ class Cell:
     @property
     def name(self) -> str:
         """As a person following it reads it."""
-        return f"{'generation 0' if self.share is None else f'share {self.share:g}'}, seed {self.seed}"
+        return f"seed {self.seed}" if self.share is None else f"share {self.share:g}, seed {self.seed}"
 
     @property
     def done(self) -> int:

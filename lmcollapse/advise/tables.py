@@ -27,8 +27,8 @@ def advice_table(advice: Advice) -> Group:
         "; ".join([interval, *exact]),
         *(f"to narrow it: {line}" for line in advice.next_steps),
         "",
-        "human share that an unlabelled pool needs, if a detector filters it and "
-        f"keeps {100 * advice.keep:g} % of the human text",
+        "human share that an unlabelled pool needs, if a detector filters it,",
+        f"which must keep {100 * advice.keep:g} % of the human text",
         "",
         _detectors(advice),
     )

@@ -17,13 +17,14 @@ from lmcollapse.types import Floats
 WIDE_FROM = 12
 """The axis is linear up to twice the loss that was asked about and logarithmic above, where the largest loss is so many
 times that."""
+WAYS = {"higher": "rise", "lower": "loss", "either": "change"}
 POINTS = 400
 BAND = 0.18
 FITTED: dict[str, Any] = {"color": COLOURS[0]}
 SEEDS: dict[str, Any] = {"color": "0.55", "marker": "o", "markersize": 2.2, "linestyle": ""}
 MEANS: dict[str, Any] = {"color": COLOURS[0], "marker": "o", "markersize": 3.5, "linestyle": ""}
-THEORY: dict[str, Any] = {"color": "black", "marker": "_", "markersize": 9, "linestyle": ""}
-ASKED: dict[str, Any] = {"color": "0.3", "linestyle": "--", "linewidth": 0.9}
+THEORY: dict[str, Any] = {"color": "black", "linestyle": "--", "linewidth": 0.9}
+ASKED: dict[str, Any] = {"color": "0.3", "linestyle": ":", "linewidth": 1}
 ANSWER: dict[str, Any] = {"color": COLOURS[1], "linewidth": 2.2, "marker": "D", "markersize": 4.5}
 
 
@@ -49,7 +50,7 @@ def draw(advice: Advice) -> Figure:
     axes.fill_between(edges, np.repeat(low[1:], 2), np.repeat(high[:-1], 2), color=COLOURS[0], alpha=BAND, linewidth=0)
     fine = _fine(shares)
     axes.plot(fine, [advice.scale.relative(advice.curve.at(share)) for share in fine], **FITTED)
-    axes.plot(runs["share"], runs["loss"], zorder=3, clip_on=False, **SEEDS)
+    axes.plot(runs["share"], runs["loss"], zorder=3, **SEEDS)
     axes.errorbar(
         below["share"],
         below["loss"],
@@ -59,29 +60,28 @@ def draw(advice: Advice) -> Figure:
         zorder=4,
         **MEANS,
     )
-    theory = bool(table["exact"].notna().any())
-    if theory:
-        axes.plot(shares, table["exact"], zorder=5, **THEORY)
+    if advice.theory is not None:
+        axes.plot(advice.theory["share"], advice.theory["loss"], zorder=5, **THEORY)
     axes.axhline(loss, zorder=1, **ASKED)
     found = advice.answer
     axes.plot([found.low, found.high], [loss, loss], **{**ANSWER, "marker": "|", "markersize": 8}, zorder=6)
-    axes.plot([found.share], [loss], **ANSWER, zorder=6, clip_on=False)
+    axes.plot([found.share], [loss], **ANSWER, zorder=6)
     axes.set_ylim(bottom, top)
     label = LABELS.get(advice.measure, advice.measure.replace("_", " "))
-    axes.set_ylabel(f"loss of {label}" if advice.scale.worse == "lower" else f"change of {label}")
+    axes.set_ylabel(f"{WAYS[advice.scale.worse]} of {label}")
     axes.set_xlabel(f"human share ({advice.policy})")
-    legend(figure, _entries(advice, theory))
+    legend(figure, _entries(advice))
     return figure
 
 
-def _entries(advice: Advice, theory: bool) -> dict[str, dict[str, Any]]:
+def _entries(advice: Advice) -> dict[str, dict[str, Any]]:
     percent = f"{100 * advice.loss:g} %"
     return {
         "runs": SEEDS,
         "mean, 95 % interval": MEANS,
         "fitted": FITTED,
-        "band": {"color": COLOURS[0], "linewidth": 5, "alpha": BAND},
-        **({"theory": THEORY} if theory else {}),
+        "band of falling curves": {"color": COLOURS[0], "linewidth": 5, "alpha": BAND},
+        **({"theory": THEORY} if advice.theory is not None else {}),
         f"{percent}, as asked": ASKED,
         f"share needed: {advice.answer.share:.2g} ({advice.answer.low:g}–{advice.answer.high:g})": ANSWER,
     }
@@ -91,18 +91,16 @@ def _share_axis(axes: Axes, shares: Floats) -> None:
     """Logarithmic, with room for none at all: straight below the smallest share."""
     smallest = shares[shares > 0][0]
     axes.set_xscale("symlog", linthresh=smallest, linscale=0.5)
+    axes.set_xlim(shares[0] - 0.08 * smallest, 1.12)
     axes.xaxis.set_major_locator(FixedLocator(_apart(axes, shares)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{share:g}"))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xlim(shares[0], 1)
 
 
 def _apart(axes: Axes, shares: Floats) -> list[float]:
     """The shares whose labels do not run into each other; the ends always."""
     places = axes.transData.transform(np.column_stack([shares, np.zeros(len(shares))]))[:, 0]
-    axes.set_xlim(shares[0], 1)
-    places = axes.transData.transform(np.column_stack([shares, np.zeros(len(shares))]))[:, 0]
-    room = 0.11 * (places[-1] - places[0])
+    room = 0.1 * (places[-1] - places[0])
     kept = [len(shares) - 1]
     for place in range(len(shares) - 2, 0, -1):
         if places[kept[-1]] - places[place] >= room and places[place] - places[0] >= room:
@@ -116,7 +114,7 @@ def _loss_axis(axes: Axes, known: Floats, loss: float) -> tuple[float, float]:
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:,g} %"))
     if highest <= WIDE_FROM * loss:
         margin = 0.06 * (highest - lowest)
-        axes.yaxis.set_major_locator(MaxNLocator(6))
+        axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
         return min(lowest, 0.0) - margin, highest + margin
     axes.set_yscale("symlog", linthresh=2 * loss, linscale=0.7)
     decades = [factor * 10.0**n for n in range(-4, 9) for factor in (1, 3)]
