@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from lmcollapse.advise.question import Question, measure_of, of_chains, policy_of, scale_of, variant
+from lmcollapse.advise.question import Question, at_share, measure_of, of_chains, scale_of, with_policy
 from lmcollapse.config import Config
 from lmcollapse.theory import expected
 from lmcollapse.types import Floats
@@ -16,8 +16,9 @@ def exact_losses(config: Config, question: Question, shares: Floats) -> Floats:
     if not of_chains(config):
         return np.full(len(shares), np.nan)
     measure, values = measure_of(config, question), []
+    mixed = with_policy(config, question)
     for share in (*shares, 1.0):
-        there = expected(variant(config, policy=policy_of(config, question, float(share))), measure)
+        there = expected(at_share(mixed, float(share)), measure)
         values.append(np.nan if there is None else there[-1])
     scale = scale_of(measure)
     found: Floats = scale.relative(scale.loss(np.array(values[:-1]), np.array(values[-1])))

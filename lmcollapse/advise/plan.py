@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lmcollapse import files
-from lmcollapse.advise.question import Question, kind_of, of_chains, policy_of, variant
+from lmcollapse.advise.question import Question, at_share, kind_of, of_chains, variant, with_policy
 from lmcollapse.advise.sharing import adopt
 from lmcollapse.config import Config
 from lmcollapse.loop import run
@@ -82,14 +82,13 @@ def plan(config: Config, out: Path, question: Question) -> Plan:
     if (out / LOCK).exists():
         raise UserError(f"{out} is a run; advice has a directory of its own, with many runs: give another with --out")
     cells, starts = [], {}
+    mixed, first = with_policy(config, question), variant(config, generations=1, policy={"kind": "human"})
     for seed in range(config.seed, config.seed + question.seeds):
         folder = out / f"seed_{seed}"
         if not of_chains(config):
-            first = variant(config, seed=seed, generations=1, policy={"kind": "human"})
-            starts[seed] = Cell(None, seed, first, folder / "generation_0")
+            starts[seed] = Cell(None, seed, first.model_copy(update={"seed": seed}), folder / "generation_0")
         for share in reversed(question.grid):
-            changed = variant(config, seed=seed, policy=policy_of(config, question, share))
-            cells.append(Cell(share, seed, changed, folder / f"share_{share:g}"))
+            cells.append(Cell(share, seed, at_share(mixed, share, seed=seed), folder / f"share_{share:g}"))
     return Plan(config, question, out, tuple(cells), starts)
 
 

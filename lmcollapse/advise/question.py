@@ -145,12 +145,20 @@ def of_chains(config: Config) -> bool:
     return isinstance(config.build_substrate(), ChainSubstrate)
 
 
-def policy_of(config: Config, question: Question, share: float) -> dict[str, Any]:
-    """The section `policy` at a share; options that the file gives to the same policy stay as they are."""
+def with_policy(config: Config, question: Question) -> Config:
+    """The configuration with the policy of the question; options that it gives to this policy already stay as they are.
+
+    Its share is that of the baseline; `at_share` has the others.
+    """
     kind = kind_of(config, question)
     own, given = config.section("policy")
     kept = {key: value for key, value in given.items() if own == kind and key != "human_keep"}
-    return {"kind": kind} | kept | {"human_fraction": share}
+    return variant(config, policy={"kind": kind} | kept | {"human_fraction": 1.0})
+
+
+def at_share(config: Config, share: float, **changes: Any) -> Config:
+    """What `with_policy` gave, at another human share, and with other numbers at its top level."""
+    return config.model_copy(update={"policy": config.policy.model_copy(update={"human_fraction": share})} | changes)
 
 
 def kind_of(config: Config, question: Question) -> Policy:
