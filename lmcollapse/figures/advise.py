@@ -32,7 +32,7 @@ ANSWER: dict[str, Any] = {"color": COLOURS[1], "linewidth": 2.2, "marker": "D", 
 def draw(advice: Advice) -> Figure:
     """Loss against human share: runs, means with 95 % intervals, the fitted curve and its band.
 
-    The band holds every curve that does not rise and agrees with the intervals. The answer and its interval lie on the
+    The band holds all falling curves that agree with the intervals. The answer and its interval lie on the
     line of the loss that was asked about.
     """
     figure = Figure(figsize=(SINGLE, 2.6), layout="constrained")
@@ -76,14 +76,16 @@ def draw(advice: Advice) -> Figure:
 
 def _entries(advice: Advice) -> dict[str, dict[str, Any]]:
     percent = f"{100 * advice.loss:g} %"
+    found = advice.answer
+    needed = f"{found.share:.2g} ({found.low:g}–{found.high:g})" if found.high < 1 else f"above {found.low:g}"
     return {
         "runs": SEEDS,
         "mean, 95 % interval": MEANS,
         "fitted": FITTED,
-        "band of falling curves": {"color": COLOURS[0], "linewidth": 5, "alpha": BAND},
+        "falling curves": {"color": COLOURS[0], "linewidth": 5, "alpha": BAND},
         **({"theory": THEORY} if advice.theory is not None else {}),
         f"{percent}, as asked": ASKED,
-        f"share needed: {advice.answer.share:.2g} ({advice.answer.low:g}–{advice.answer.high:g})": ANSWER,
+        f"share needed: {needed}": ANSWER,
     }
 
 
@@ -111,14 +113,16 @@ def _apart(axes: Axes, shares: Floats) -> list[float]:
 def _loss_axis(axes: Axes, known: Floats, loss: float) -> tuple[float, float]:
     """The axis of losses, in per cent; its ends."""
     lowest, highest = float(known.min()), float(known.max())
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:,g} %"))
+    per_cent = FuncFormatter(lambda value, _: f"{100 * value:,.4g} %")
     if highest <= WIDE_FROM * loss:
         margin = 0.06 * (highest - lowest)
+        axes.yaxis.set_major_formatter(per_cent)
         axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
         return min(lowest, 0.0) - margin, highest + margin
     axes.set_yscale("symlog", linthresh=2 * loss, linscale=0.7)
     decades = [factor * 10.0**n for n in range(-4, 9) for factor in (1, 3)]
     axes.yaxis.set_major_locator(FixedLocator([-loss, 0, loss, *(tick for tick in decades if tick > 2.5 * loss)]))
+    axes.yaxis.set_major_formatter(per_cent)
     axes.yaxis.set_minor_locator(NullLocator())
     return min(lowest * 1.2, -0.2 * loss), highest * 1.3
 
