@@ -17,7 +17,7 @@ from lmcollapse.advise import Advice, Question, advise, described, estimate, pla
 from lmcollapse.advise.curve import answer, between, fit, seeds_to_decide
 from lmcollapse.advise.detectors import operating_point, share_after, share_before, worth
 from lmcollapse.advise.exact import exact_losses, exact_share
-from lmcollapse.advise.question import NAMES, scale_of, variant
+from lmcollapse.advise.question import NAMES, check, scale_of, variant
 from lmcollapse.advise.sharing import SHARED, adopt
 from lmcollapse.advise.tables import advice_table
 from lmcollapse.catalog import CATALOG
@@ -308,6 +308,24 @@ def test_which_way_is_worse() -> None:
     assert not scale_of("sequence_perplexity_below").log and scale_of("sequence_perplexity_q99").log
     owners = {own for names in NAMES.values() for own in names} - {""}
     assert owners <= {*CATALOG["measure"], *CATALOG["image measure"]}
+
+
+def test_every_reading_of_a_text_can_be_asked_about(urn: dict[str, Any], tmp_path: Path) -> None:
+    config = parse({**urn, "measures": {"words": 500}, "generations": 1})
+    readings = json.loads((run(config, tmp_path / "run") / "metrics.jsonl").read_text())
+    ends = ("_low", "_high", "_drift", "_excess", "generation")
+    for name in readings:
+        if not name.endswith(ends):
+            check(variant(config, generations=2), Question(measure=name))
+
+
+def test_fresh_text_comes_from_the_reserve(urn: dict[str, Any], tmp_path: Path) -> None:
+    urn["corpus"] |= {"train_words": 2000, "reserve_words": 3000}
+    question = Question(policy="fresh", shares=(0,), seeds=2)
+    found = advise(parse({**urn, "generations": 2, "measures": FEW_MEASURES}), tmp_path / "advice", question)
+    assert found.shares["loss"].iloc[0] > 0 == found.shares["loss"].iloc[1]
+    with pytest.raises(UserError, match="raise corpus"):
+        advise(parse({**urn, "generations": 4, "measures": FEW_MEASURES}), tmp_path / "more", question)
 
 
 @pytest.mark.parametrize("substrate", ["gaussian_mixture", "kde", "discrete", "linear_regression"])

@@ -35,7 +35,7 @@ NAMES: dict[Worse, dict[str, tuple[str, ...]]] = {
         "verbatim": ("verbatim_share",),
         "divergence": ("unigram_kl", "unigram_js"),
         "frechet": ("frechet_distance", "frechet_distance_corrected"),
-        "elbo": ("negative_elbo",),
+        "elbo": ("negative_elbo", "bits_per_value", "reconstruction"),
         "pixel_frechet": ("pixel_frechet",),
         "": ("mean_error", "w2_squared", "l2_squared", "total_variation", "excess_risk"),
     },
@@ -62,6 +62,7 @@ NAMES: dict[Worse, dict[str, tuple[str, ...]]] = {
     "either": {
         "sequence_perplexity": ("sequence_perplexity_*",),
         "zipf": ("zipf_exponent",),
+        "elbo": ("divergence", "negative_elbo_written"),
         "missing_mass": ("missing_mass",),
     },
 }
