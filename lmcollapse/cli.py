@@ -266,6 +266,72 @@ def verdicts(
         console.print(summaries_table(summary))
 
 
+def advise(
+    config: Positional[Annotated[Path, arg(metavar="CONFIG.yaml")]],
+    overrides: Positional[Annotated[tuple[str, ...], arg(metavar="key=value")]] = (),
+    *,
+    measure: str | None = None,
+    loss: float = 0.05,
+    generations: int | None = None,
+    shares: str = "0,0.01,0.03,0.1,0.3,1",
+    seeds: int = 3,
+    policy: Literal["mix", "fresh"] | None = None,
+    keep: float = 0.9,
+    out: Path | None = None,
+    dry_run: bool = False,
+    figures: bool = True,
+    json_: Annotated[bool, arg(name="json")] = False,
+) -> None:
+    """How much human text must be kept? Runs the human shares and seeds that it takes, and goes on with them.
+
+    Args:
+        config: the experiment, a YAML file; its policy gives way to the shares.
+        overrides: laid over the file, as in `lmcollapse run`.
+        measure: what must be kept: perplexity, tail_coverage, any other reading; by default perplexity, of simple
+            models their variance, heterozygosity or risk.
+        loss: how much worse than with human text alone it may be in the last generation, relative.
+        generations: how many models each run fits, generation 0 included; by default the configuration's.
+        shares: human shares to run; 1, the baseline, always is.
+        seeds: runs of each share, with the configuration's seed and those after it.
+        policy: mix (human rows drawn from the human part) or fresh (rows that no generation has read before); by
+            default fresh where human data come from a distribution, else mix.
+        keep: least part of the human text that a detector must let through.
+        out: directory of the runs; by default `runs/advise-` and the name of the configuration.
+        dry_run: say how many runs it takes, how long and how large, and run nothing.
+        figures: draw the figure into `figures/` at the end.
+        json_: print one JSON object.
+    """
+    from lmcollapse.advise import Question, advise, described, estimate, planned_runs
+    from lmcollapse.advise.tables import advice_table
+    from lmcollapse.config import load
+    from lmcollapse.progress import Terminal
+
+    given = overrides if generations is None else (*overrides, f"generations={generations}")
+    question = Question(measure, loss, _numbers("shares", shares), seeds, policy, keep)
+    experiment = load(config, given)
+    out = out or Path("runs") / f"advise-{config.stem}"
+    if dry_run:
+        planned = planned_runs(experiment, out, question)
+        print("\n".join(described(planned, estimate(planned))))
+        return
+    if not processes.is_first():
+        advise(experiment, out, question)
+        return
+    with Terminal(Console(stderr=json_, highlight=False)) as progress:
+        found = advise(experiment, out, question, progress)
+    if json_:
+        print(json.dumps(found.as_json()))
+    else:
+        Console(highlight=False).print("", advice_table(found))
+    if figures:
+        from lmcollapse.figures.advise import draw
+        from lmcollapse.figures.style import save
+
+        (out / "figures").mkdir(exist_ok=True)
+        for file in save(draw(found), out / "figures", "advise"):
+            print(file, file=sys.stderr if json_ else sys.stdout)
+
+
 def selfcheck(*, json_: Annotated[bool, arg(name="json")] = False) -> None:
     """Is this copy right? The simple substrates against exact theory, in seconds; exit status 1 where a row fails.
 
@@ -377,6 +443,13 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
+def _numbers(name: str, given: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(number) for number in given.split(","))
+    except ValueError:
+        raise UserError(f"{name} is '{given}'; give numbers with commas between them, as in --{name} 0,0.1,1") from None
+
+
 def _print_configuration_help(words: Sequence[str]) -> None:
     """Every option of a configuration; with the values of the file that is named beside `--help`."""
     from lmcollapse.catalog import CATALOG, find
@@ -412,6 +485,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "measure": measure,
     "filter": filter_,
     "verdicts": verdicts,
+    "advise": advise,
     "selfcheck": selfcheck,
     "plot": plot,
     "sample": sample,

@@ -80,7 +80,7 @@ class Terminal:
             took = time.monotonic() - began
             if not unit:
                 return f"{took:.0f} s"
-            left = f", {_span((total - done) * took / done)} left" if total and 0 < done < total else ""
+            left = f", {span((total - done) * took / done)} left" if total and 0 < done < total else ""
             return f"{done:,} {unit}, {done / max(took, 1e-9):,.0f} {unit}/s, {took:.0f} s{left}{last}"
 
         def advance(units: int = 1, **figures: float) -> None:
@@ -122,7 +122,7 @@ class Terminal:
 
     def _left(self, before: str) -> str:
         rest = self._generations - len(self.table)
-        return f"{before}about {_span(rest * sum(self._took) / len(self._took))} left" if rest and self._took else ""
+        return f"{before}about {span(rest * sum(self._took) / len(self._took))} left" if rest and self._took else ""
 
     def _print(self, line: str) -> None:
         self.console.print(escape(line), soft_wrap=True)
@@ -165,7 +165,8 @@ def number(value: float | None) -> str:
     return f"{value:.2g}" if 0 < abs(value) < 0.001 else f"{value:.3f}"
 
 
-def _span(seconds: float) -> str:
+def span(seconds: float) -> str:
+    """A length of time as a person reads it."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -29,6 +29,7 @@ LAYERS = [
     {"spans"},
     {"loop", "results"},
     {"measure", "trajectories"},
+    {"advise"},
     {
         "evaluate",
         "evaluation_module",
