@@ -2,11 +2,14 @@
 
 A corpus file is what `datasets.load_dataset("parquet", data_files=...)` opens: one row a row of the corpus with `text`,
 `tokens`, `origin` ("human" or "synthetic"), `generation` (-1 for human), `row` (within the corpus that it was born in),
-`prompt` (the row that prompted it, -1 for none) and, for human rows, `source`.
+`prompt` (the row that prompted it, -1 for none) and, for human rows, `source`. What all rows of a synthetic corpus have in
+common, the seed, the model and how it was sampled, is in the file's own metadata.
 """
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +22,31 @@ from lmcollapse.types import HUMAN, Corpus, Documents, Scores, TokenScores
 BY_TOKEN = {"nats": pa.float32(), "confidence": pa.float32(), "correct": pa.bool_()}
 """What there may be of each token, and how it is stored."""
 
+BORN = b"lmcollapse"
+"""Key of a corpus file's metadata; its value is what `birth` gives, as JSON."""
 
-def _write(columns: dict[str, Any], file: Path) -> None:
-    pq.write_table(pa.table(columns), file, compression="zstd")
+
+def _write(columns: dict[str, Any], file: Path, born: Mapping[str, Any] | None = None) -> None:
+    metadata = None if born is None else {BORN: json.dumps(born, sort_keys=True, allow_nan=False)}
+    pq.write_table(pa.table(columns).replace_schema_metadata(metadata), file, compression="zstd")
 
 
-def write_corpus(corpus: Corpus, file: Path) -> None:
-    """Write a corpus of token rows, or of vectors (column `vector` in place of `text` and `tokens`)."""
+def birth(generation: int, seed: int | None, model: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Where all rows of a synthetic corpus come from.
+
+    generation : that wrote them.
+    seed : of the step that wrote them; a row follows from it and its number, where the substrate says so.
+    model : content digest of the model's folder.
+    options : of the substrate; its section `sampling` where it has one, else all of them are kept.
+    """
+    return {"generation": generation, "seed": seed, "model": model, "sampling": options.get("sampling", options)}
+
+
+def write_corpus(corpus: Corpus, file: Path, born: Mapping[str, Any] | None = None) -> None:
+    """Write a corpus of token rows, or of vectors (column `vector` in place of `text` and `tokens`).
+
+    born : what `birth` says of a synthetic corpus; JSON-able, kept in the file's metadata.
+    """
     columns: dict[str, Any] = {}
     if corpus.offsets is None:
         width = corpus.values.shape[1]
@@ -41,7 +62,14 @@ def write_corpus(corpus: Corpus, file: Path) -> None:
     columns["prompt"] = pa.array(corpus.prompt, pa.int64())
     if corpus.sources is not None:
         columns["source"] = pa.array(corpus.sources, pa.string())
-    _write(columns, file)
+    _write(columns, file, born)
+
+
+def read_born(file: Path) -> dict[str, Any] | None:
+    """What a corpus file says of where its rows come from; None where it says nothing."""
+    metadata = pq.read_schema(file).metadata or {}
+    born: dict[str, Any] | None = json.loads(metadata[BORN]) if BORN in metadata else None
+    return born
 
 
 def read_corpus(file: Path) -> Corpus:

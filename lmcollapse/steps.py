@@ -18,6 +18,7 @@ from lmcollapse.metrics.drift import drift
 from lmcollapse.metrics.scene import Heldout, Judged, Scene
 from lmcollapse.options import bind, options_of
 from lmcollapse.parquet import (
+    birth,
     read_corpus,
     read_documents,
     read_scores,
@@ -224,7 +225,8 @@ class Steps:
             human = rows.read()[0]
             previous = corpora[-1].read() if corpora else human
             corpus = self.substrate.sample(model.read(), human, previous, generation, seed, progress, bench)
-            write_corpus(corpus, folder / "corpus.parquet")
+            born = birth(generation, seed, model.digest, self.substrate.model_dump(mode="json"))
+            write_corpus(corpus, folder / "corpus.parquet", born)
             return _size(corpus)
 
         inputs: dict[str, Artefact[Any]] = {"model": model, "human": rows}
