@@ -208,6 +208,31 @@ def verdicts(
         console.print(summaries_table(summary))
 
 
+def verify(
+    run: Positional[Annotated[Path, arg(metavar="RUN")]],
+    *,
+    json_: Annotated[bool, arg(name="json")] = False,
+) -> None:
+    """Is a run directory what it says it is? Every hash and share recomputed; exit status 1 where one does not match.
+
+    Args:
+        run: a run directory; it is only read, and one that is not finished is verified as far as it goes.
+        json_: print one JSON object.
+    """
+    from lmcollapse.progress import Terminal
+    from lmcollapse.verify import verify
+
+    with Terminal(Console(stderr=True, highlight=False)) as progress:
+        found = verify(run, progress)
+    if json_:
+        print(json.dumps(found.as_json()))
+    else:
+        for line in found.lines():
+            print(printable(line))
+    if found.mismatches:
+        sys.exit(1)
+
+
 def selfcheck(*, json_: Annotated[bool, arg(name="json")] = False) -> None:
     """Is this copy right? The simple substrates against exact theory, in seconds; exit status 1 where a row fails.
 
@@ -347,6 +372,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "evaluate": evaluate,
     "measure": measure,
     "verdicts": verdicts,
+    "verify": verify,
     "selfcheck": selfcheck,
     "plot": plot,
     "sample": sample,

@@ -29,6 +29,7 @@ LAYERS = [
     {"loop", "results"},
     {"measure", "trajectories"},
     {"evaluate", "evaluation_module", "figures", "sampling", "selfcheck", "status", "summaries", "verdicts"},
+    {"verify"},
     {"cli"},
     {"__main__"},
 ]

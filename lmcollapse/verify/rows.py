@@ -1,0 +1,190 @@
+"""Text as it is recorded: the human parts, the rows of every corpus, and which of them each generation trained on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.parquet as pq
+
+from lmcollapse.corpora.parts import fingerprint, normalised
+from lmcollapse.parquet import birth, read_born, read_corpus, read_documents
+from lmcollapse.steps import RESERVE, folder_of
+from lmcollapse.store import MANIFEST, RECORD
+from lmcollapse.types import HUMAN, Bools, Corpus, Ints, Selection
+from lmcollapse.verify.book import Book
+from lmcollapse.verify.steps import GENERATION, Step, Steps
+
+PARTS = ("train", "heldout", "reserve")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Rows that may be trained on.
+
+    lengths : `(rows,)` tokens of each.
+    heldout : `(rows,)` whether its text is that of a held-out row.
+    """
+
+    lengths: Ints
+    heldout: Bools
+
+
+def check_human(book: Book, steps: Steps, manifest: Mapping[str, Any]) -> set[str]:
+    """Sizes and fingerprints of the human text, and that no document is in two parts; what is held out, normalised."""
+    known = {f"human/{RECORD}": steps["human"].facts if "human" in steps else {}, MANIFEST: manifest.get("human")}
+    keys: dict[str, set[str]] = {}
+    for part in PARTS:
+        name = f"human/{part}.parquet"
+        documents = book.read(name, read_documents)
+        if documents is None:
+            continue
+        book.checked["human documents"] += len(documents)
+        texts = documents.texts
+        keys[part] = set(map(normalised, texts))
+        found = {
+            "sha256": fingerprint(texts),
+            "documents": len(texts),
+            "words": sum(len(text.split()) for text in texts),
+            "characters": sum(map(len, texts)),
+        }
+        for where, facts in known.items():
+            recorded = facts.get(part) if isinstance(facts, Mapping) else None
+            for key, value in found.items() if isinstance(recorded, Mapping) else ():
+                book.expect(name, f"{key} ({where})", value, recorded.get(key))
+    for part, other in (("train", "heldout"), ("reserve", "heldout"), ("train", "reserve")):
+        both = len(keys.get(part, set()) & keys.get(other, set()))
+        book.expect(f"human/{part}.parquet", f"documents that are in {other}.parquet, too", both, 0)
+    return keys.get("heldout", set())
+
+
+def check_rows(book: Book, steps: Steps, heldout: set[str]) -> None:
+    """The rows of every corpus, and each generation's choice of them."""
+    origins: dict[int, Origin] = {}
+    human = _check_human_rows(book, steps, heldout)
+    if human is not None:
+        origins[HUMAN] = human
+    numbers = sorted({int(m[1]) for name in steps if (m := GENERATION.fullmatch(name.partition("/")[0]))})
+    for generation in numbers:
+        train = steps.get(f"{folder_of(generation)}/train")
+        if train is not None:
+            _check_selection(book, train, steps.get(f"{folder_of(generation)}/model"), generation, origins)
+        corpus = steps.get(f"{folder_of(generation)}/corpus")
+        if corpus is not None and (found := _check_corpus(book, corpus, generation, origins, heldout)):
+            origins[generation] = found
+
+
+def _check_human_rows(book: Book, steps: Steps, heldout: set[str]) -> Origin | None:
+    """Human rows, numbered through: those of the training part, then those in reserve."""
+    facts = steps["rows"].facts if "rows" in steps else {}
+    found: list[Origin] = []
+    for part in PARTS:
+        name = f"rows/{RESERVE if part == 'reserve' else f'{part}.parquet'}"
+        corpus = book.read(name, read_corpus)
+        if corpus is None:
+            continue
+        first = len(found[0].lengths) if part == "reserve" and found else 0
+        _check_born(book, name, replace(corpus, row=corpus.row - first), HUMAN, facts.get(part))
+        if part != "heldout":
+            found.append(_origin(corpus, heldout))
+    if not found:
+        return None
+    return Origin(np.concatenate([o.lengths for o in found]), np.concatenate([o.heldout for o in found]))
+
+
+def _check_corpus(
+    book: Book, step: Step, generation: int, origins: Mapping[int, Origin], heldout: set[str]
+) -> Origin | None:
+    name = f"{step.name}/corpus.parquet"
+    corpus = book.read(name, read_corpus)
+    if corpus is None:
+        return None
+    _check_born(book, name, corpus, generation, step.facts)
+    born = book.read(name, read_born)
+    if born is None:
+        book.notes.append(f"{name} does not say how it was sampled, as those of earlier versions do not")
+    else:
+        options = {key: value for key, value in step.options.items() if key not in ("substrate", "start")}
+        expected = birth(generation, step.seed, step.inputs.get("model", "nothing"), options)
+        for key in sorted({*born, *expected}):
+            book.expect(name, f"{key} in its metadata", born.get(key), expected.get(key))
+        # what prompted a row is of the human training part, or of the corpus before; generation 0's is the human part
+        source = {"none": None, "human": HUMAN, "previous": generation - 1}.get(_prompts(born), generation)
+        there = len(origins[source].lengths) if source in origins else 0
+        if source is None or source in origins:
+            book.expect(name, "rows with a prompt that does not exist", int((corpus.prompt >= there).sum()), 0)
+    found = _origin(corpus, heldout)
+    if found.heldout.any():
+        book.notes.append(f"{name}: {int(found.heldout.sum())} rows read as held-out documents do, white space aside")
+    return found
+
+
+def _prompts(born: Mapping[str, Any]) -> str:
+    sampling = born.get("sampling")
+    return str(sampling.get("prompt")) if isinstance(sampling, Mapping) else ""
+
+
+def _check_born(book: Book, name: str, corpus: Corpus, generation: int, facts: Any) -> None:
+    """Sizes, and the origin of every row."""
+    book.checked["rows"] += len(corpus)
+    sizes = facts if isinstance(facts, Mapping) else {}
+    book.expect(name, "rows", len(corpus), sizes.get("rows"))
+    book.expect(name, "tokens", int(corpus.lengths.sum()), sizes.get("tokens"))
+    book.expect(name, "rows of another generation", int((corpus.generation != generation).sum()), 0)
+    book.expect(name, "rows out of their order", int((corpus.row != np.arange(len(corpus))).sum()), 0)
+    word = "human" if generation == HUMAN else "synthetic"
+    origin = book.read(name, lambda file: pq.read_table(file, columns=["origin"]).column("origin").to_pylist())
+    book.expect(name, f"rows that are not marked {word}", sum(mark != word for mark in origin or ()), 0)
+
+
+def _origin(corpus: Corpus, heldout: set[str]) -> Origin:
+    marks = np.zeros(len(corpus), np.bool_)
+    if corpus.texts is not None and heldout:
+        marks[:] = [bool(text) and normalised(text) in heldout for text in corpus.texts]
+    return Origin(np.asarray(corpus.lengths, np.int64), marks)
+
+
+def _check_selection(
+    book: Book, train: Step, model: Step | None, generation: int, origins: Mapping[int, Origin]
+) -> None:
+    """The rows that a generation trained on: they exist, none is held out, and the shares are as recorded."""
+    name = f"{train.name}/selection.parquet"
+    chosen = book.read(name, _selection)
+    if chosen is None:
+        return
+    book.checked["training sets"] += 1
+    record, facts = f"{train.name}/{RECORD}", train.facts
+    numbers, rows_of = np.unique(chosen.generation, return_counts=True)
+    found = dict(zip(map(str, numbers.tolist()), rows_of.tolist(), strict=True))
+    human = float(np.mean(chosen.generation == HUMAN)) if len(chosen) else math.nan
+    book.expect(record, "rows", facts.get("rows"), len(chosen))
+    book.expect(record, "human_fraction", facts.get("human_fraction"), human)
+    book.expect(record, "origins", facts.get("origins"), found)
+    lengths: dict[int, int] = {}
+    for origin in map(int, numbers):
+        rows = chosen.row[chosen.generation == origin]
+        there = origins.get(origin)
+        if there is None or origin >= generation:
+            book.expect(name, f"rows of generation {origin}, of which there is no corpus", len(rows), 0)
+            continue
+        bad = (rows < 0) | (rows >= len(there.lengths))
+        book.expect(name, f"rows of origin {origin} that do not exist", int(bad.sum()), 0)
+        if origin == HUMAN:
+            book.expect(name, "human rows that are held out", int(there.heldout[rows[~bad]].sum()), 0)
+        lengths[origin] = int(there.lengths[rows[~bad]].sum())
+    if model is not None and model.record is not None and len(lengths) == len(numbers) > 0:
+        total = sum(lengths.values())
+        shares = {"rows": len(chosen), "tokens": total, "human_fraction_of_tokens": lengths.get(HUMAN, 0) / total}
+        for key, value in shares.items():
+            book.expect(f"{model.name}/{RECORD}", key, model.facts.get(key), value)
+
+
+def _selection(file: Path) -> Selection:
+    table = pq.read_table(file)
+    generation: npt.NDArray[np.int32] = table.column("generation").to_numpy()
+    return Selection(generation, table.column("row").to_numpy())
