@@ -2,8 +2,8 @@
 
 A corpus file is what `datasets.load_dataset("parquet", data_files=...)` opens: one row a row of the corpus with `text`,
 `tokens`, `origin` ("human" or "synthetic"), `generation` (-1 for human), `row` (within the corpus that it was born in),
-`prompt` (the row that prompted it, -1 for none) and, for human rows, `source`. What all rows of a synthetic corpus have in
-common, the seed, the model and how it was sampled, is in the file's own metadata.
+`prompt` (the row that prompted it, -1 for none) and, for human rows, `source`. What all rows of a synthetic corpus have
+in common, the seed, the model and how it was sampled, is in the file's own metadata.
 """
 
 from __future__ import annotations
@@ -69,6 +69,8 @@ def read_born(file: Path) -> dict[str, Any] | None:
     """What a corpus file says of where its rows come from; None where it says nothing."""
     metadata = pq.read_schema(file).metadata or {}
     born: dict[str, Any] | None = json.loads(metadata[BORN]) if BORN in metadata else None
+    if not isinstance(born, dict | None):
+        raise ValueError(f"{file}: its metadata has no JSON object")
     return born
 
 

@@ -5,7 +5,6 @@ steps.py has files, hashes, the chain from input to output, seeds and the table;
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 
 from lmcollapse.store import FORMAT, LOCK, MANIFEST, holder, read_manifest
 from lmcollapse.types import Progress, Silent, UserError
-from lmcollapse.verify.book import Book, Mismatch
+from lmcollapse.verify.book import Book, Mismatch, json_object
 from lmcollapse.verify.rows import check_human, check_rows
 from lmcollapse.verify.steps import Steps, check_chain, check_files, check_origins, check_table
 
@@ -69,7 +68,7 @@ def verify(run: Path, progress: Progress = Silent()) -> Verification:
 
 def _manifest(book: Book) -> dict[str, Any] | None:
     """The manifest; a damaged one is a mismatch."""
-    found = book.read(MANIFEST, lambda file: dict(json.loads(file.read_bytes())))
+    found = book.read(MANIFEST, json_object)
     return read_manifest(book.run) if found and found.get("format") != FORMAT else found
 
 
@@ -79,7 +78,7 @@ def _check_pretrained(book: Book, steps: Steps) -> None:
         return
     from lmcollapse.substrates.causal_lm.checkpoints import weights_on_this_machine
 
-    named = book.read(PRETRAINED, lambda file: dict(json.loads(file.read_bytes())))
+    named = book.read(PRETRAINED, json_object)
     found = book.read(PRETRAINED, lambda file: weights_on_this_machine(file.parent)) if named else None
     if named is not None and found is None:
         book.notes.append(

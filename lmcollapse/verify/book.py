@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -33,6 +34,14 @@ def _short(value: Any) -> str:
     """A value in a line: of a hash its first digits tell it from another."""
     text = str(value)
     return text if len(text) != 64 or " " in text else f"{text[:12]}…"
+
+
+def json_object(file: Path) -> dict[str, Any]:
+    """A file that holds one JSON object; ValueError for another."""
+    value = json.loads(file.read_bytes())
+    if not isinstance(value, dict):
+        raise ValueError("no JSON object")
+    return value
 
 
 @dataclass

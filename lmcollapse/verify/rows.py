@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow.parquet as pq
 
 from lmcollapse.corpora.parts import fingerprint, normalised
 from lmcollapse.parquet import birth, read_born, read_corpus, read_documents
 from lmcollapse.steps import RESERVE, folder_of
 from lmcollapse.store import MANIFEST, RECORD
-from lmcollapse.types import HUMAN, Bools, Corpus, Ints, Selection
+from lmcollapse.types import HUMAN, Bools, Corpus, Documents, Ints, Selection
 from lmcollapse.verify.book import Book
 from lmcollapse.verify.steps import GENERATION, Step, Steps
 
@@ -37,11 +36,18 @@ class Origin:
 
 def check_human(book: Book, steps: Steps, manifest: Mapping[str, Any]) -> set[str]:
     """Sizes and fingerprints of the human text, and that no document is in two parts; what is held out, normalised."""
-    known = {f"human/{RECORD}": steps["human"].facts if "human" in steps else {}, MANIFEST: manifest.get("human")}
+    facts = {name: steps[name].facts if name in steps else {} for name in ("human", "rows")}
+    stated = manifest.get("human")
+    in_manifest = stated if isinstance(stated, dict) else {}
+    if in_manifest and facts["human"]:
+        for key, value in (facts["human"] | {"rows": facts["rows"]}).items():
+            if key not in PARTS:
+                book.expect(MANIFEST, f"human {key}", in_manifest.get(key), value)
+    known: dict[str, dict[str, Any]] = {f"human/{RECORD}": facts["human"], MANIFEST: in_manifest}
     keys: dict[str, set[str]] = {}
     for part in PARTS:
         name = f"human/{part}.parquet"
-        documents = book.read(name, read_documents)
+        documents = book.read(name, _documents)
         if documents is None:
             continue
         book.checked["human documents"] += len(documents)
@@ -53,10 +59,11 @@ def check_human(book: Book, steps: Steps, manifest: Mapping[str, Any]) -> set[st
             "words": sum(len(text.split()) for text in texts),
             "characters": sum(map(len, texts)),
         }
-        for where, facts in known.items():
-            recorded = facts.get(part) if isinstance(facts, Mapping) else None
-            for key, value in found.items() if isinstance(recorded, Mapping) else ():
-                book.expect(name, f"{key} ({where})", value, recorded.get(key))
+        for where, parts in known.items():
+            recorded: Any = parts.get(part)
+            sizes = recorded if isinstance(recorded, dict) else {}
+            for key, value in found.items() if parts else ():
+                book.expect(name, f"{key} ({where})", value, sizes.get(key))
     for part, other in (("train", "heldout"), ("reserve", "heldout"), ("train", "reserve")):
         both = len(keys.get(part, set()) & keys.get(other, set()))
         book.expect(f"human/{part}.parquet", f"documents that are in {other}.parquet, too", both, 0)
@@ -85,7 +92,7 @@ def _check_human_rows(book: Book, steps: Steps, heldout: set[str]) -> Origin | N
     found: list[Origin] = []
     for part in PARTS:
         name = f"rows/{RESERVE if part == 'reserve' else f'{part}.parquet'}"
-        corpus = book.read(name, read_corpus)
+        corpus = book.read(name, _corpus)
         if corpus is None:
             continue
         first = len(found[0].lengths) if part == "reserve" and found else 0
@@ -101,7 +108,7 @@ def _check_corpus(
     book: Book, step: Step, generation: int, origins: Mapping[int, Origin], heldout: set[str]
 ) -> Origin | None:
     name = f"{step.name}/corpus.parquet"
-    corpus = book.read(name, read_corpus)
+    corpus = book.read(name, _corpus)
     if corpus is None:
         return None
     _check_born(book, name, corpus, generation, step.facts)
@@ -113,20 +120,29 @@ def _check_corpus(
         expected = birth(generation, step.seed, step.inputs.get("model", "nothing"), options)
         for key in sorted({*born, *expected}):
             book.expect(name, f"{key} in its metadata", born.get(key), expected.get(key))
-        # what prompted a row is of the human training part, or of the corpus before; generation 0's is the human part
-        source = {"none": None, "human": HUMAN, "previous": generation - 1}.get(_prompts(born), generation)
-        there = len(origins[source].lengths) if source in origins else 0
-        if source is None or source in origins:
-            book.expect(name, "rows with a prompt that does not exist", int((corpus.prompt >= there).sum()), 0)
+        _check_prompts(book, name, corpus, born, generation, origins)
     found = _origin(corpus, heldout)
     if found.heldout.any():
         book.notes.append(f"{name}: {int(found.heldout.sum())} rows read as held-out documents do, white space aside")
     return found
 
 
-def _prompts(born: Mapping[str, Any]) -> str:
+def _check_prompts(
+    book: Book, name: str, corpus: Corpus, born: Mapping[str, Any], generation: int, origins: Mapping[int, Origin]
+) -> None:
+    """What prompted a row is a human row, or one of the corpus before; generation 0's is the human part."""
     sampling = born.get("sampling")
-    return str(sampling.get("prompt")) if isinstance(sampling, Mapping) else ""
+    prompt = str(sampling.get("prompt")) if isinstance(sampling, Mapping) else ""
+    if prompt == "none":
+        there = 0
+    elif prompt in ("human", "previous"):
+        source = origins.get(HUMAN if prompt == "human" else generation - 1)
+        if source is None:
+            return
+        there = len(source.lengths)
+    else:  # a substrate of which nothing is known here
+        return
+    book.expect(name, "rows with a prompt that does not exist", int((corpus.prompt >= there).sum()), 0)
 
 
 def _check_born(book: Book, name: str, corpus: Corpus, generation: int, facts: Any) -> None:
@@ -184,7 +200,27 @@ def _check_selection(
             book.expect(f"{model.name}/{RECORD}", key, model.facts.get(key), value)
 
 
+def _documents(file: Path) -> Documents:
+    documents = read_documents(file)
+    _refuse(not all(isinstance(text, str) for text in documents.texts), "a document without text")
+    return documents
+
+
+def _corpus(file: Path) -> Corpus:
+    corpus = read_corpus(file)
+    for name in ("generation", "row", "prompt"):
+        _refuse(getattr(corpus, name).dtype.kind != "i", f"{name} is no whole number in every row")
+    return corpus
+
+
 def _selection(file: Path) -> Selection:
     table = pq.read_table(file)
-    generation: npt.NDArray[np.int32] = table.column("generation").to_numpy()
-    return Selection(generation, table.column("row").to_numpy())
+    chosen = Selection(table.column("generation").to_numpy(), table.column("row").to_numpy())
+    for column in (chosen.generation, chosen.row):
+        _refuse(column.dtype.kind != "i", "a row reference is no whole number")
+    return chosen
+
+
+def _refuse(wrong: bool, what: str) -> None:
+    if wrong:
+        raise ValueError(what)

@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from lmcollapse import files
@@ -219,13 +218,18 @@ def _rows(book: Book, steps: Steps) -> Iterator[dict[str, Any] | None]:
     """The rows that the table should have, as far as generations are measured; None for one that cannot be read."""
     for name in filter(SPAN.fullmatch, sorted(steps)):
         rows = book.read(f"{name}/summary.json", lambda file: [dict(row) for row in json.loads(file.read_bytes())])
-        first, last = steps[name].facts.get("generations", [0, -1])
-        yield from rows if rows is not None else [None] * (last + 1 - first)
+        yield from rows if rows is not None else [None] * _length(steps[name].facts.get("generations"))
     generation = 0
     while (name := f"{folder_of(generation)}/measures") in steps:
         readings = book.read(f"{name}/{FILE}", lambda file: flat(load_readings(file.parent)))
         yield None if readings is None else {"generation": generation} | readings
         generation += 1
+
+
+def _length(bounds: Any) -> int:
+    """Generations of a span, from the first and the last; 0 where its record does not say."""
+    known = isinstance(bounds, list) and len(bounds) == 2 and all(type(bound) is int for bound in bounds)
+    return bounds[1] + 1 - bounds[0] if known else 0
 
 
 def _newest(steps: Steps, generations: int) -> int:
