@@ -19,6 +19,9 @@ from lmcollapse.verify.steps import Steps, check_chain, check_files, check_origi
 PRETRAINED = "base/pretrained.json"
 """Stands for the weights of a pretrained model, which are hashed and not copied."""
 
+SECTIONS = ("config", "decided", "human", "seeds")
+"""Of the manifest, which the steps of the run are held to."""
+
 
 @dataclass(frozen=True)
 class Verification:
@@ -69,7 +72,11 @@ def verify(run: Path, progress: Progress = Silent()) -> Verification:
 def _manifest(book: Book) -> dict[str, Any] | None:
     """The manifest; a damaged one is a mismatch."""
     found = book.read(MANIFEST, json_object)
-    return read_manifest(book.run) if found and found.get("format") != FORMAT else found
+    if found is not None and found.get("format") != FORMAT:
+        return read_manifest(book.run)  # says so
+    for section in SECTIONS if found is not None else ():
+        book.expect(MANIFEST, f"section {section}", type(found.get(section)).__name__, "dict")
+    return found
 
 
 def _check_pretrained(book: Book, steps: Steps) -> None:
