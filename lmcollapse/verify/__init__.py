@@ -72,9 +72,11 @@ def verify(run: Path, progress: Progress = Silent()) -> Verification:
 def _manifest(book: Book) -> dict[str, Any] | None:
     """The manifest; a damaged one is a mismatch."""
     found = book.read(MANIFEST, json_object)
-    if found is not None and found.get("format") != FORMAT:
+    if found is None:
+        return None
+    if found.get("format") != FORMAT:
         return read_manifest(book.run)  # says so
-    for section in SECTIONS if found is not None else ():
+    for section in SECTIONS:
         book.expect(MANIFEST, f"section {section}", type(found.get(section)).__name__, "dict")
     return found
 
