@@ -59,7 +59,8 @@ def export(run: Path, out: Path | None = None, *, account: str | None = None, pr
     Raises UserError, before anything is written, for a run without texts or with damaged files, and where `out` has
     files that no export wrote, or that were changed since.
     """
-    from huggingface_hub.utils import HFValidationError, validate_repo_id
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils._validators import validate_repo_id
 
     lineage = lineage_of(run, account)
     out = out or Path("exports") / run.resolve().name
@@ -101,6 +102,8 @@ def _dataset(lineage: Lineage) -> Plan:
     for config, folder in HUMAN_CONFIGS.items():
         splits = []
         for part in lineage.human:
+            if (config, part) == ("human_rows", "heldout"):
+                continue  # nothing is trained on them; and where rows are blocks, only these have a source
             name = f"data/{config}/{part}.parquet"
             plan[f"{CORPORA}/{name}"] = lineage.run / folder / f"{part}.parquet"
             splits.append({"split": part, "path": name})

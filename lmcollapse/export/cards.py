@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 from huggingface_hub import DatasetCard, DatasetCardData, EvalResult, ModelCard, ModelCardData
@@ -12,14 +13,14 @@ from lmcollapse.export.lineage import Generation, Lineage
 
 TAGS = ["synthetic", "model-collapse"]
 
-OF_HUMAN_TEXT = ("perplexity", "bits_per_byte", "word_perplexity", "accuracy", "calibration_error")
+OF_HUMAN_TEXT = ("perplexity", "bits_per_byte", "word_perplexity", "next_token_accuracy")
 """Measures of a model on held-out human text that its card states."""
 
 OF_WHAT_IT_WROTE = ("distinct_1", "distinct_2", "tail_coverage")
 """Measures of its corpus that its card states."""
 
-SIZES = ("n<1K", *(f"{low}<n<{high}" for low, high in [("1K", "10K"), ("10K", "100K"), ("100K", "1M"), ("1M", "10M")]))
-MORE_SIZES = (*(f"{low}<n<{high}" for low, high in [("10M", "100M"), ("100M", "1B"), ("1B", "10B")]), "n>10B")
+STEPS = ("1K", "10K", "100K", "1M", "10M", "100M", "1B", "10B")
+SIZES = ("n<1K", *(f"{low}<n<{high}" for low, high in pairwise(STEPS)), "n>10B")
 
 ABOUT = """\
 Model collapse is what happens to language models that are trained on the output of models before them, generation
@@ -55,8 +56,7 @@ def dataset_card(lineage: Lineage, configs: Sequence[dict[str, Any]]) -> str:
         f"```python\nfrom datasets import load_dataset\n\nload_dataset({lineage.dataset!r}, 'generation_000')\n```",
         "## Lineage",
         _lineage_table(lineage.generations),
-        "Each generation's corpus was written by a model that was trained on the rows named in its line. Shares are exact"
-        " to the row.",
+        "Each corpus was written by a model that was trained on the rows that its line names; shares are exact.",
         "## How each corpus was sampled",
         "\n".join(f"- `{g.folder}`: {_sampled(g)}" for g in lineage.generations),
         "## Columns",
@@ -113,8 +113,8 @@ def model_card(lineage: Lineage, generation: Generation) -> str:
 
 def _checked(card: type[DatasetCard | ModelCard], data: DatasetCardData | ModelCardData, body: Sequence[str]) -> str:
     """The text of a card, which the hub's own library can read again."""
-    text = f"---\n{data.to_yaml()}\n---\n\n" + "\n\n".join(body) + "\n"
-    assert card(text).data.to_dict() == data.to_dict()
+    text: str = f"---\n{data.to_yaml()}\n---\n\n" + "\n\n".join(body) + "\n"
+    assert card(text).data.to_yaml() == data.to_yaml(), text
     return text
 
 
@@ -173,12 +173,12 @@ def _human_text(lineage: Lineage) -> str:
         for part, facts in lineage.human.items()
     )
     return (
-        f"{source}The configuration `human` has it as documents, `human_rows` as the rows that models read.\n\n"
+        f"{source}In the configuration `human` it is in documents, in `human_rows` in the rows that models read.\n\n"
         + "\n".join(f"- {part}" for part in parts)
         + "\n\nThe training part and the held-out part share no document."
     )
 
 
 def _size(rows: int) -> str:
-    names = (*SIZES, *MORE_SIZES)
-    return names[sum(rows >= 10**power for power in range(3, 11))]
+    """The hub's name for so many rows."""
+    return SIZES[min(max(0, len(str(rows)) - 3), len(SIZES) - 1)]

@@ -135,6 +135,14 @@ class Lineage:
         """Sizes and fingerprints of the human parts."""
         return {part: self.manifest["human"][part] for part in ("train", "heldout", "reserve") if self._has(part)}
 
+    def check(self) -> None:
+        """Look at all that cards are made of; KeyError or TypeError where it is not there."""
+        for generation in self.generations:
+            generation.as_metadata(), self.base_model(generation)
+        for facts in self.human.values():
+            facts["documents"], facts["words"], facts["sha256"]
+        _ = self.human_dataset, self.language
+
     def _has(self, part: str) -> bool:
         return (self.run / "human" / f"{part}.parquet").is_file()
 
@@ -160,7 +168,9 @@ def lineage_of(run: Path, account: str | None = None) -> Lineage:
             raise UserError(f"{run} has no finished generation yet; go on with the run first")
         models = all((run / generation.folder / "model" / CONFIG).is_file() for generation in found)
         name = re.sub(r"[^A-Za-z0-9._-]+|--+|\.\.+", "-", run.resolve().name).strip("-._") or "run"
-        return Lineage(run, name, account, manifest, found, of_hub, models)
+        lineage = Lineage(run, name, account, manifest, found, of_hub, models)
+        lineage.check()
+        return lineage
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"{run}: {MANIFEST} or a {RECORD} is damaged ({error!r}); `lmcollapse verify {run}` says which"
