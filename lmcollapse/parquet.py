@@ -37,7 +37,7 @@ def birth(generation: int, seed: int | None, model: str, options: Mapping[str, A
     generation : that wrote them.
     seed : of the step that wrote them; a row follows from it and its number, where the substrate says so.
     model : content digest of the model's folder.
-    options : of the substrate; its section `sampling` where it has one, else all of them are kept.
+    options : of the substrate, as configured; its section `sampling` where it has one, else all of them are kept.
     """
     return {"generation": generation, "seed": seed, "model": model, "sampling": options.get("sampling", options)}
 

@@ -225,7 +225,8 @@ class Steps:
             human = rows.read()[0]
             previous = corpora[-1].read() if corpora else human
             corpus = self.substrate.sample(model.read(), human, previous, generation, seed, progress, bench)
-            born = birth(generation, seed, model.digest, self.substrate.model_dump(mode="json"))
+            # as configured: what the machine decided, such as how much is written at once, must not change the bytes
+            born = birth(generation, seed, model.digest, self.config.build_substrate().model_dump(mode="json"))
             write_corpus(corpus, folder / "corpus.parquet", born)
             return _size(corpus)
 

@@ -165,6 +165,13 @@ def seed_in_a_corpus(run: Path) -> None:
     write_corpus(read_corpus(file), file, born | {"seed": 1})
 
 
+def sampling_in_a_corpus(run: Path) -> None:
+    file = run / "generation_002/corpus/corpus.parquet"
+    born = read_born(file)
+    assert born is not None
+    write_corpus(read_corpus(file), file, born | {"sampling": {"temperature": 2.0}})
+
+
 def share_in_a_record(run: Path) -> None:
     edit(run / "generation_001/train/step.json", lambda record: record["facts"].update(human_fraction=0.5))
 
@@ -209,6 +216,10 @@ TAMPERING = [
     (origin_of_a_row, "corpus/corpus.parquet: rows that are not marked synthetic: found 1, expected 0"),
     (generation_of_a_row, "generation_000/corpus/corpus.parquet: rows of another generation: found 1, expected 0"),
     (seed_in_a_corpus, "generation_002/corpus/corpus.parquet: seed in its metadata: found 1"),
+    (
+        sampling_in_a_corpus,
+        "generation_002/corpus/corpus.parquet: sampling in its metadata: found {'temperature': 2.0}",
+    ),
     (share_in_a_record, "generation_001/train/step.json: human_fraction: found 0.5"),
     (token_share_in_a_record, "generation_001/model/step.json: human_fraction_of_tokens: found 0.5"),
     (seed_in_a_record, "generation_001/model/step.json: seed: found 5"),
@@ -370,7 +381,10 @@ def test_a_pretrained_model_is_hashed_where_it_is_found(tmp_path: Path) -> None:
     model_record = json.loads((out / "generation_001/model/step.json").read_text())
     assert born is not None and born["seed"] == record["ingredients"]["seed"]
     assert born["model"] == content_digest(model_record["files"])
-    assert born["sampling"] == record["ingredients"]["options"]["sampling"]
+    configured = json.loads((out / "manifest.json").read_text())["config"]["sampling"]
+    decided = record["ingredients"]["options"]["sampling"]
+    assert born["sampling"] == configured and configured["batch_size"] is None
+    assert {key for key in decided if decided[key] != configured[key]} == {"batch_size"}
     edit_table(out / "generation_001/corpus/corpus.parquet", prompt=lambda prompts: [10**6, *prompts[1:]])
     assert any("rows with a prompt that does not exist: found 1" in line for line in verify(out).lines())
     tiny("gpt2", model, seed=1)
@@ -385,7 +399,7 @@ def test_what_wrote_a_corpus_is_in_the_file_and_the_bytes_are_the_same_again(fin
     assert (tmp_path / "again.parquet").read_bytes() == file.read_bytes()
     born = read_born(file)
     assert born is not None and born["generation"] == 1
-    assert born["sampling"] == {"urn": {"row_words": 20, "smoothing": 0.0}, "workers": 3}
+    assert born["sampling"] == {"urn": {"row_words": 20, "smoothing": 0.0}, "workers": None}
     assert read_born(finished / "rows/train.parquet") is None
     assert np.array_equal(read_corpus(file).row, np.arange(len(read_corpus(file))))
 

@@ -45,7 +45,7 @@ def dataset_card(lineage: Lineage, configs: Sequence[dict[str, Any]]) -> str:
         source_datasets=[lineage.human_dataset or "original"],
         task_categories=["text-generation"],
         size_categories=[_size(rows)],
-        tags=[*TAGS, "parquet"],
+        tags=TAGS,
         configs=list(configs),
         lmcollapse={"lineage": [generation.as_metadata() for generation in lineage.generations]},
     )

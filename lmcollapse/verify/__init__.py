@@ -63,7 +63,7 @@ def verify(run: Path, progress: Progress = Silent()) -> Verification:
     check_chain(book, steps)
     check_origins(book, steps, manifest or {})
     heldout = check_human(book, steps, manifest or {})
-    check_rows(book, steps, heldout)
+    check_rows(book, steps, heldout, manifest or {})
     check_table(book, steps)
     _check_pretrained(book, steps)
     return Verification(run, tuple(book.mismatches), book.checked, tuple(book.notes))

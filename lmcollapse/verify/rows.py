@@ -17,7 +17,7 @@ from lmcollapse.steps import RESERVE, folder_of
 from lmcollapse.store import MANIFEST, RECORD
 from lmcollapse.types import HUMAN, Bools, Corpus, Documents, Ints, Selection
 from lmcollapse.verify.book import Book
-from lmcollapse.verify.steps import GENERATION, Step, Steps
+from lmcollapse.verify.steps import GENERATION, Step, Steps, section_of
 
 PARTS = ("train", "heldout", "reserve")
 
@@ -37,8 +37,7 @@ class Origin:
 def check_human(book: Book, steps: Steps, manifest: Mapping[str, Any]) -> set[str]:
     """Sizes and fingerprints of the human text, and that no document is in two parts; what is held out, normalised."""
     facts = {name: steps[name].facts if name in steps else {} for name in ("human", "rows")}
-    stated = manifest.get("human")
-    in_manifest = stated if isinstance(stated, dict) else {}
+    in_manifest = section_of(manifest, "human")
     if in_manifest and facts["human"]:
         for key, value in (facts["human"] | {"rows": facts["rows"]}).items():
             if key not in PARTS:
@@ -70,8 +69,10 @@ def check_human(book: Book, steps: Steps, manifest: Mapping[str, Any]) -> set[st
     return keys.get("heldout", set())
 
 
-def check_rows(book: Book, steps: Steps, heldout: set[str]) -> None:
+def check_rows(book: Book, steps: Steps, heldout: set[str], manifest: Mapping[str, Any]) -> None:
     """The rows of every corpus, and each generation's choice of them."""
+    config, decided = section_of(manifest, "config"), section_of(manifest, "decided")
+    options = {name: config.get(name) for name in decided}  # of the substrate, as configured
     origins: dict[int, Origin] = {}
     human = _check_human_rows(book, steps, heldout)
     if human is not None:
@@ -82,7 +83,7 @@ def check_rows(book: Book, steps: Steps, heldout: set[str]) -> None:
         if train is not None:
             _check_selection(book, train, steps.get(f"{folder_of(generation)}/model"), generation, origins)
         corpus = steps.get(f"{folder_of(generation)}/corpus")
-        if corpus is not None and (found := _check_corpus(book, corpus, generation, origins, heldout)):
+        if corpus is not None and (found := _check_corpus(book, corpus, generation, origins, heldout, options)):
             origins[generation] = found
 
 
@@ -105,7 +106,12 @@ def _check_human_rows(book: Book, steps: Steps, heldout: set[str]) -> Origin | N
 
 
 def _check_corpus(
-    book: Book, step: Step, generation: int, origins: Mapping[int, Origin], heldout: set[str]
+    book: Book,
+    step: Step,
+    generation: int,
+    origins: Mapping[int, Origin],
+    heldout: set[str],
+    options: Mapping[str, Any],
 ) -> Origin | None:
     name = f"{step.name}/corpus.parquet"
     corpus = book.read(name, _corpus)
@@ -116,7 +122,6 @@ def _check_corpus(
     if born is None:
         book.notes.append(f"{name} does not say how it was sampled, as those of earlier versions do not")
     else:
-        options = {key: value for key, value in step.options.items() if key not in ("substrate", "start")}
         expected = birth(generation, step.seed, step.inputs.get("model", "nothing"), options)
         for key in sorted({*born, *expected}):
             book.expect(name, f"{key} in its metadata", born.get(key), expected.get(key))

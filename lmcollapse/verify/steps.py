@@ -165,8 +165,8 @@ def _before(name: str, steps: Steps) -> str | None:
 
 def check_origins(book: Book, steps: Steps, manifest: Mapping[str, Any]) -> None:
     """Seeds and options of every step against the manifest."""
-    config, decided = _section(manifest, "config"), _section(manifest, "decided")
-    seed = _section(manifest, "seeds").get("run")
+    config, decided = section_of(manifest, "config"), section_of(manifest, "decided")
+    seed = section_of(manifest, "seeds").get("run")
     book.expect(MANIFEST, "seed of the run", seed, config.get("seed"))
     for name, step in steps.items():
         folder, _, artefact = name.partition("/")
@@ -179,12 +179,13 @@ def check_origins(book: Book, steps: Steps, manifest: Mapping[str, Any]) -> None
         section = {"train": "policy", "measures": "measures", "human": "corpus"}.get(artefact or name)
         if name == REFERENCE and "chains" not in config:
             section = "measures"
-        expected = decided if section is None else _section(config, section)
+        expected = decided if section is None else section_of(config, section)
         for key, value in expected.items():
             book.expect(f"{name}/{RECORD}", f"option {key}", step.options.get(key), value)
 
 
-def _section(mapping: Mapping[str, Any], name: str) -> dict[str, Any]:
+def section_of(mapping: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """A section of the manifest or of its configuration; empty where there is none."""
     section = mapping.get(name)
     return section if isinstance(section, dict) else {}
 
