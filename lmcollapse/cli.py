@@ -332,6 +332,58 @@ def advise(
             print(file, file=sys.stderr if json_ else sys.stdout)
 
 
+def verify(
+    run: Positional[Annotated[Path, arg(metavar="RUN")]],
+    *,
+    json_: Annotated[bool, arg(name="json")] = False,
+) -> None:
+    """Is a run directory what it says it is? Every hash and share recomputed; exit status 1 where one does not match.
+
+    Args:
+        run: a run directory; it is only read, and one that is not finished is verified as far as it goes.
+        json_: print one JSON object.
+    """
+    from lmcollapse.progress import Terminal
+    from lmcollapse.verify import verify
+
+    with Terminal(Console(stderr=True, highlight=False)) as progress:
+        found = verify(run, progress)
+    if json_:
+        print(json.dumps(found.as_json()))
+    else:
+        for line in found.lines():
+            print(printable(line))
+    if found.mismatches:
+        sys.exit(1)
+
+
+def export(
+    run: Positional[Annotated[Path, arg(metavar="RUN")]],
+    *,
+    out: Path | None = None,
+    account: str | None = None,
+) -> None:
+    """Write a run's corpora and models as folders for the Hugging Face hub, with cards; nothing is uploaded.
+
+    Args:
+        run: a run directory; finished generations are exported.
+        out: directory of the export; by default `exports/` and the name of the run.
+        account: user or organisation on the hub that will have them; the cards name each other by it.
+    """
+    from lmcollapse.export import export
+    from lmcollapse.progress import Terminal
+
+    with Terminal(Console(stderr=True, highlight=False)) as progress:
+        made = export(run, out, account=account, progress=progress)
+    for note in made.notes:
+        print(f"note: {note}", file=sys.stderr)
+    for folder, _, kind in made.folders:
+        print(f"{kind}: {folder}")
+    print("read the cards and add a licence; this uploads them:")
+    for command in made.commands():
+        print(f"  {command}")
+
+
 def selfcheck(*, json_: Annotated[bool, arg(name="json")] = False) -> None:
     """Is this copy right? The simple substrates against exact theory, in seconds; exit status 1 where a row fails.
 
@@ -486,6 +538,8 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "filter": filter_,
     "verdicts": verdicts,
     "advise": advise,
+    "verify": verify,
+    "export": export,
     "selfcheck": selfcheck,
     "plot": plot,
     "sample": sample,

@@ -3,12 +3,14 @@
 A corpus file is what `datasets.load_dataset("parquet", data_files=...)` opens: one row a row of the corpus with `text`
 and `tokens`, or an `image`, `origin` ("human" or "synthetic"), `generation` (-1 for human), `row` (within the corpus
 that it was born in), `prompt` (the row that prompted it, -1 for none) and, for human rows, `source`. Images are PNGs,
-in the hub's own type.
+in the hub's own type. What all rows of a synthetic corpus have in common, the seed, the model and how it was sampled,
+is in the file's own metadata.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -28,13 +30,31 @@ PARTS = ("train", "heldout", "reserve")
 """The parts of human data, a file each; there may be no reserve."""
 
 
-def _write(columns: dict[str, Any], file: Path) -> None:
+BORN = b"lmcollapse"
+"""Key of a corpus file's metadata; its value is what `birth` gives, as JSON."""
+
+
+def _write(columns: dict[str, Any], file: Path, born: Mapping[str, Any] | None = None) -> None:
     table = pa.table(columns)
+    metadata: dict[Any, Any] = {}
     if "image" in columns:  # so that `datasets` and the hub see images in it
         kinds = {name: {"dtype": str(table.schema.field(name).type), "_type": "Value"} for name in columns}
         features = kinds | {"image": {"_type": "Image"}}
-        table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
-    pq.write_table(table, file, compression="zstd")
+        metadata["huggingface"] = json.dumps({"info": {"features": features}})
+    if born is not None:
+        metadata[BORN] = json.dumps(born, sort_keys=True, allow_nan=False)
+    pq.write_table(table.replace_schema_metadata(metadata or None), file, compression="zstd")
+
+
+def birth(generation: int, seed: int | None, model: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Where all rows of a synthetic corpus come from.
+
+    generation : that wrote them.
+    seed : of the step that wrote them; a row follows from it and its number, where the substrate says so.
+    model : content digest of the model's folder.
+    options : of the substrate, as configured; its section `sampling` where it has one, else all of them are kept.
+    """
+    return {"generation": generation, "seed": seed, "model": model, "sampling": options.get("sampling", options)}
 
 
 def _png(pixels: Any) -> bytes:
@@ -62,8 +82,11 @@ def _from_images(column: Any) -> Any:
     return np.stack([_pixels(image["bytes"]) for image in column.to_pylist()])
 
 
-def write_corpus(corpus: Corpus, file: Path) -> None:
-    """Write a corpus of token rows, or of images."""
+def write_corpus(corpus: Corpus, file: Path, born: Mapping[str, Any] | None = None) -> None:
+    """Write a corpus of token rows, or of images.
+
+    born : what `birth` says of a synthetic corpus; JSON-able, kept in the file's metadata.
+    """
     columns: dict[str, Any] = {}
     if corpus.offsets is None:
         columns["image"] = _images(corpus.values)
@@ -77,7 +100,16 @@ def write_corpus(corpus: Corpus, file: Path) -> None:
     columns["prompt"] = pa.array(corpus.prompt, pa.int64())
     if corpus.sources is not None:
         columns["source"] = pa.array(corpus.sources, pa.string())
-    _write(columns, file)
+    _write(columns, file, born)
+
+
+def read_born(file: Path) -> dict[str, Any] | None:
+    """What a corpus file says of where its rows come from; None where it says nothing."""
+    metadata = pq.read_schema(file).metadata or {}
+    born: dict[str, Any] | None = json.loads(metadata[BORN]) if BORN in metadata else None
+    if not isinstance(born, dict | None):
+        raise ValueError(f"{file}: its metadata has no JSON object")
+    return born
 
 
 def read_corpus(file: Path) -> Corpus:

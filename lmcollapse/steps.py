@@ -17,7 +17,7 @@ from lmcollapse.corpora import load_human
 from lmcollapse.curation import best, curated
 from lmcollapse.metrics.scene import Detected, Scene, Trained
 from lmcollapse.options import bind, options_of
-from lmcollapse.parquet import read_corpus, read_human, read_scores, write_corpus, write_human, write_scores
+from lmcollapse.parquet import birth, read_corpus, read_human, read_scores, write_corpus, write_human, write_scores
 from lmcollapse.policies.rows import every
 from lmcollapse.readings import load_readings, read_off, write_readings
 from lmcollapse.scenes import AllScores, Generation, of_generation, of_human
@@ -311,7 +311,7 @@ class Steps:
             human = rows.read()[0]
             previous = corpora[-1].read() if corpora else human
             corpus = self.substrate.sample(models[-1].read(), human, previous, generation, seed, progress, bench)
-            write_corpus(corpus, folder / CORPUS)
+            write_corpus(corpus, folder / CORPUS, self._born(generation, seed, models[-1]))
             return _size(corpus)
 
         seed, name = self._seed(generation, "corpus"), f"{folder_of(generation)}/corpus"
@@ -336,7 +336,7 @@ class Steps:
                 parts.append(self.substrate.sample(model.read(), human, previous, generation, draws, progress, place))
             documents = min(map(len, parts))  # where documents end where they end, there may be more of one sample
             corpus = Corpus.concatenate([part.take(np.arange(documents)) for part in parts])
-            write_corpus(corpus, folder / CORPUS)
+            write_corpus(corpus, folder / CORPUS, self._born(generation, seed, model))
             return _size(corpus)
 
         inputs = {**_what_prompts(model, rows, corpora)}
@@ -370,7 +370,7 @@ class Steps:
             chosen = best(corpus.row, found, common["keep"], common["noise"], np.random.default_rng(seed))
             pq.write_table(pa.table({"candidate": chosen, "score": found[chosen]}), folder / "chosen.parquet")
             kept = curated(corpus, chosen, generation)
-            write_corpus(kept, folder / CORPUS)
+            write_corpus(kept, folder / CORPUS, self._born(generation, seed, models[-1]))
             return _size(kept) | {"mean_score": float(found[chosen].mean()), "mean_of_all": float(found.mean())}
 
         inputs = {"candidates": candidates, "model": models[-1], "first": models[0]}
@@ -461,6 +461,11 @@ class Steps:
         """A step that depends on the options of the measures."""
         options = self.config.measures and self.config.measures.model_dump(mode="json")
         return self.run.make(name, write, load_readings, inputs=inputs, options=options)
+
+    def _born(self, generation: int, seed: int, model: Artefact[Any]) -> dict[str, Any]:
+        """Where the rows of a corpus come from."""
+        # as configured: what the machine decided, such as how much is written at once, must not change the bytes
+        return birth(generation, seed, model.digest, self.config.build_substrate().model_dump(mode="json"))
 
     def _seed(self, generation: int, artefact: str) -> int:
         member = f"member {self.member}/" if self.member and generation != HUMAN else ""

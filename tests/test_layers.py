@@ -33,6 +33,7 @@ LAYERS = [
     {
         "evaluate",
         "evaluation_module",
+        "export",
         "figures",
         "filtering",
         "sampling",
@@ -40,6 +41,7 @@ LAYERS = [
         "status",
         "summaries",
         "verdicts",
+        "verify",
     },
     {"cli"},
     {"__main__"},

@@ -7,8 +7,10 @@ import json
 from pathlib import Path
 
 import torch
+from huggingface_hub import snapshot_download
 from transformers import AutoConfig, PreTrainedModel
 
+from lmcollapse import smollm2
 from lmcollapse.substrates.causal_lm.models import (
     LanguageModel,
     boundaries,
@@ -77,6 +79,23 @@ def starting_point(
             "them back (a hub id can be held to a commit by model.revision), or begin a new run"
         )
     return module
+
+
+def weights_on_this_machine(base: Path) -> str | None:
+    """SHA-256 of the pretrained weights that a base folder names, None where they are not on this machine.
+
+    Nothing is fetched, and no code that comes with the model is run.
+    """
+    named = json.loads((base / PRETRAINED).read_text("utf-8"))
+    try:
+        if named["name"] == "smollm2":
+            folder = smollm2.path()
+        elif not (folder := Path(named["name"]).expanduser()).is_dir():
+            revision = named.get("commit") or named.get("revision")
+            folder = Path(snapshot_download(named["name"], revision=revision, local_files_only=True))
+        return digest(load_pretrained(ModelOptions(name=str(folder.resolve()))).module)
+    except (OSError, ValueError):  # UserError and the errors of huggingface_hub are among them
+        return None
 
 
 def digest(module: PreTrainedModel) -> str:
