@@ -1,7 +1,7 @@
 """The experiment: human text, then [mix -> fit -> sample -> score -> measure] for each generation.
 
 This file is the order of things and knows no language model: what is fitted is a substrate, which rows it reads is a
-policy's choice, and `steps.py` makes each step one artefact of the run directory. Several models that train on each
+policy's choice, and `steps` makes each step one artefact of the run directory. Several models that train on each
 other's output are as many run directories, each a member of the population.
 """
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from transformers import SynthIDTextWatermarkLogitsProcessor, WatermarkDetector
 
@@ -20,6 +20,7 @@ from lmcollapse.curation import best, curated
 from lmcollapse.loop import run
 from lmcollapse.parquet import read_corpus
 from lmcollapse.scorers import Candidates
+from lmcollapse.store import members_of
 from lmcollapse.substrates.causal_lm.edit import edit
 from lmcollapse.substrates.causal_lm.models import LanguageModel, boundaries, load_pretrained
 from lmcollapse.substrates.causal_lm.options import (
@@ -34,6 +35,7 @@ from lmcollapse.substrates.causal_lm.sample import sample
 from lmcollapse.substrates.causal_lm.score import score
 from lmcollapse.substrates.causal_lm.watermark import configuration
 from lmcollapse.types import HUMAN, Corpus, Floats, Silent, UserError
+from lmcollapse.verify import verify
 from tests.compare import different_files
 from tests.text import FEW_MEASURES, text_file
 from tests.tiny import tiny
@@ -364,3 +366,62 @@ def test_members_of_a_population_of_chains_exchange_their_rows(exchange: str) ->
 def test_chains_must_fill_their_populations() -> None:
     with pytest.raises(UserError, match=r"chains is 10 and population\.members 3"):
         trajectories(parse({"substrate": "gaussian", "chains": 10, "population": {"members": 3}}))
+
+
+# --- whatever the composition -----------------------------------------------------------------------------------------
+
+SHARES = st.sampled_from([0.0, 0.1, 0.5, 1.0])
+POLICIES = st.one_of(
+    st.sampled_from(["replace", "accumulate", "accumulate_subsample", "human"]).map(lambda kind: {"kind": kind}),
+    st.builds(lambda s, redraw: {"kind": "mix", "human_fraction": s, "redraw": redraw}, SHARES, st.booleans()),
+    st.builds(lambda s, redraw: {"kind": "mix", "human_keep": s, "redraw": redraw}, SHARES, st.booleans()),
+    st.builds(lambda s: {"kind": "fresh", "human_fraction": s}, SHARES),
+    st.builds(lambda end, over: {"kind": "filling", "end": end, "over": over}, SHARES, st.integers(1, 3)),
+)
+DETECTORS = st.none() | st.builds(
+    lambda action, true, false: {
+        "kind": "oracle", "action": action, "true_positive_rate": true, "false_positive_rate": false,
+    },
+    st.sampled_from(["drop", "down_weight", "importance"]), st.sampled_from([0.2, 0.9]), st.sampled_from([0.0, 0.3]),
+)  # fmt: skip
+CURATIONS = st.none() | st.builds(lambda kind, k: {"kind": kind, "candidates": 3, "keep": k},
+                                  st.sampled_from(["length", "likelihood"]), st.integers(1, 3))  # fmt: skip
+POPULATIONS = st.none() | st.builds(lambda e: {"members": 2, "exchange": e}, st.sampled_from(["ring", "shared"]))
+
+
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(POLICIES, DETECTORS, CURATIONS, POPULATIONS, st.integers(0, 1000))
+def test_no_held_out_text_is_ever_trained_on_and_provenance_holds(
+    tmp_path_factory: pytest.TempPathFactory, policy: Any, detector: Any, curation: Any, population: Any, seed: int
+) -> None:
+    from tests.urn import Urn
+
+    seen: list[Corpus] = []
+    fit = Urn.fit
+
+    def watching(self: Urn, base: Path, train: Corpus, *rest: Any) -> Any:
+        seen.append(train)
+        return fit(self, base, train, *rest)
+
+    folder = tmp_path_factory.mktemp("composed")
+    given = members(folder, "ring", policy=policy, seed=seed, detector=detector, curation=curation)
+    given |= {"population": population, "generations": 3}
+    given["corpus"] |= {"train_words": 2000, "reserve_words": 4500}
+    given = {key: value for key, value in given.items() if value is not None}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Urn, "fit", watching)
+        try:
+            out = run(parse(given), folder / "run")
+        except UserError as error:
+            assert "leaves none of" in str(error)  # a detector may take everything for synthetic
+            return
+    for place in members_of(out):
+        heldout = set(read_corpus(place / "rows" / "heldout.parquet").texts or ())
+        human = Corpus.concatenate([read_corpus(place / "rows" / f"{part}.parquet") for part in ("train", "reserve")])
+        known = set(human.texts or ())
+        assert heldout and heldout.isdisjoint(known)
+    for train in seen:
+        texts, mine = train.texts or (), train.generation == HUMAN
+        assert {texts[i] for i in np.flatnonzero(mine).tolist()} <= known, "what is called human is human"
+    found = verify(out)
+    assert found.mismatches == (), found.lines()[:3]

@@ -22,7 +22,7 @@ from transformers import (
 from lmcollapse.detectors import Known, Suspects
 from lmcollapse.detectors.learning import learned
 from lmcollapse.substrates.causal_lm.blocks import tokenize
-from lmcollapse.substrates.causal_lm.devices import batch_that_fits, enter, little_memory, shrinking
+from lmcollapse.substrates.causal_lm.devices import batch_that_fits, enter, little_memory, named, shrinking
 from lmcollapse.substrates.causal_lm.models import (
     check_weights,
     explained,
@@ -179,6 +179,7 @@ def watermark(
     context: Annotated[int, Field(gt=0)] | None = None,
     share: Rate = 0.25,
     tokenizer: str | None = None,
+    device: str = "auto",
 ) -> Floats:
     """Whether a text has the watermark that `sampling.watermark` puts in: 1 less the p-value of having it by chance.
 
@@ -191,12 +192,13 @@ def watermark(
     context : likewise.
     share : likewise.
     tokenizer : of the model that wrote; null for the run's own.
+    device : where the text was written; transformers draws other green lists on a GPU than on a CPU.
     """
     from scipy.stats import norm
 
     options = WatermarkOptions(scheme=scheme, key=key, context=context, share=share)
     rows, vocabulary, special = _tokens(suspects, tokenizer)
-    z_score = _finder(configuration(options), vocabulary)
+    z_score = _finder(configuration(options), vocabulary, named(device, "detector.device"))
     found = np.zeros(len(suspects))
     with progress.stage(f"detect (watermark {scheme})", total=len(rows), unit="texts") as advance:
         for number, row in enumerate(rows):
@@ -218,16 +220,16 @@ def _tokens(suspects: Suspects, tokenizer: str | None) -> tuple[list[Ints], int,
     return [np.asarray(row) for row in tokenize(read, list(suspects.texts))], vocabulary, special
 
 
-def _finder(config: Any, vocabulary: int) -> Callable[[Any], float]:
+def _finder(config: Any, vocabulary: int, device: torch.device) -> Callable[[Any], float]:
     """Gives the standard score of `(1, tokens)` ids; minus infinity for a text without one n-gram."""
     if hasattr(config, "greenlist_ratio"):
         sized: Any = _OnlyItsSize(vocabulary)
-        detector = WatermarkDetector(sized, "cpu", config, ignore_repeated_ngrams=True)
+        detector = WatermarkDetector(sized, device.type, config, ignore_repeated_ngrams=True)
 
         def green(ids: Any) -> float:
             if ids.shape[1] <= config.context_width:
                 return -np.inf
-            result: Any = detector(ids, return_dict=True)
+            result: Any = detector(ids.to(device), return_dict=True)
             return float(result.z_score[0])
 
         return green

@@ -1,0 +1,48 @@
+"""How a generation is fitted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lmcollapse.steps.common import Common, Rows, folder_of, gather, human_rows, size
+from lmcollapse.store import Artefact, Facts
+from lmcollapse.types import HUMAN, Corpus, Progress, Selection
+
+
+class Fitting(Common):
+    """From a training set to a model."""
+
+    def fit(
+        self,
+        generation: int,
+        base: Artefact[Path],
+        train: Artefact[Selection],
+        rows: Artefact[Rows],
+        corpora: Sequence[Artefact[Corpus]],
+        models: Sequence[Artefact[Any]],
+    ) -> Artefact[Any]:
+        """The model fitted to the chosen rows. Generation 0 has no previous model and starts from the base instead."""
+        start = self.config.start if models or self.config.start != "previous" else "base"
+        previous = models[-1] if start == "previous" else None
+        seed = self.seed(generation, "model")
+
+        def write(folder: Path, progress: Progress, bench: Path) -> Facts:
+            chosen = gather(train.read(), lambda g: human_rows(rows) if g == HUMAN else corpora[g].read())
+            before, tokens = previous.path if previous else None, int(chosen.lengths.sum())
+            # as many tokens as the human part has, each epoch
+            passes = {"passes": rows.facts["train"]["tokens"] / tokens} if train.facts["same_steps"] else {}
+            model = self.substrate.fit(base.path, chosen, start, before, seed, progress, bench, **passes)
+            self.substrate.save(model, folder)
+            human = size(chosen.take(np.flatnonzero(chosen.generation == HUMAN)))
+            shares = {"human": human, "human_fraction_of_tokens": human["tokens"] / tokens}
+            return size(chosen) | passes | shares
+
+        inputs: dict[str, Artefact[Any]] = {"base": base, "train": train, "human": rows}
+        inputs |= {"previous": previous} if previous else {}
+        inputs |= {folder_of(g): corpus for g, corpus in enumerate(corpora)}
+        name = f"{folder_of(generation)}/model"
+        return self.make(name, write, self.substrate.load, inputs, seed, start, bench=True, shared=True)
