@@ -20,6 +20,7 @@ _cache = tempfile.TemporaryDirectory(prefix="lmcollapse-cache-")
 
 # before anything imports torch or a hub client, and inherited by the processes that tests start
 os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # threads that wait for each other while other tests want the cores
 os.environ["LMCOLLAPSE_CACHE"] = os.environ.get("LMCOLLAPSE_CACHE") or _cache.name
 os.environ["HF_HUB_OFFLINE"] = "1"
 

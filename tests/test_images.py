@@ -19,7 +19,7 @@ from lmcollapse.metrics.latents import latents
 from lmcollapse.metrics.neighbours import neighbours
 from lmcollapse.metrics.pixel_frechet import distance, pixel_frechet
 from lmcollapse.metrics.pixel_variance import pixel_variance
-from lmcollapse.metrics.scene import Heldout, Judged, Pictures, Scene, Trained, some_images
+from lmcollapse.metrics.scene import Detected, Heldout, Judged, Pictures, Scene, Trained, some_images
 from lmcollapse.options import bind, describe, options_of
 from lmcollapse.parquet import read_corpus, read_human, read_scores, write_corpus, write_human, write_scores
 from lmcollapse.types import Corpus, Floats, Human, Images, Latents, Reading, Scores, UserError
@@ -269,6 +269,7 @@ def test_every_measure_of_images_is_pure_and_says_why_it_has_no_value(name: str)
         heldout=heldout,
         judges=judges,
         trained=Trained(80, 20, 80, 20),
+        detected=Detected(np.linspace(0, 1, 80), np.arange(80) % 3 > 0, 0.5),
     )
     readings = usual.read(measure, options_of(measure)().model_dump())
     assert readings and readings == usual.read(measure, {})

@@ -14,7 +14,7 @@ from lmcollapse.metrics.distinct_n import distinct_n
 from lmcollapse.metrics.drift import Lineage, drift
 from lmcollapse.metrics.intervals import block_means, bootstrap_ratio, jackknife
 from lmcollapse.metrics.sample import BLOCKS
-from lmcollapse.metrics.scene import Heldout, HumanText, Judged, Scene, Trained, parts
+from lmcollapse.metrics.scene import Detected, Heldout, HumanText, Judged, Scene, Trained, parts
 from lmcollapse.options import describe, options_of
 from lmcollapse.types import HUMAN, Corpus, Reading, Scores, TokenScores, UserError
 from tests.text import documents
@@ -42,6 +42,7 @@ def scene(human: Sequence[str], written: Sequence[str], words: int = 10**9, held
         heldout=Heldout(rows, scores, np.arange(50)),
         judges={"generation_0": Judged(scores, scores)},
         trained=Trained(rows=40, human_rows=10, tokens=900, human_tokens=300),
+        detected=Detected(np.linspace(0, 1, 40), np.arange(40) % 3 > 0, 0.5),
     )
 
 
