@@ -105,7 +105,7 @@ def ydata(axes: Axes, line: int = 0) -> Floats:
 def test_a_table_of_chains_has_their_means_and_the_exact_truth(runs: dict[str, Path]) -> None:
     found = table([runs["run"]])
     assert set(found["measure"]) == {
-        *("mean_error", "variance", "standard_deviation", "log_variance", "w2_squared", "collapsed")
+        *("mean_error", "variance", "standard_deviation", "log_variance", "w2_squared", "human_fraction", "collapsed")
     }
     variance = found[found["measure"] == "variance"].set_index("generation")
     for part, name in [("value", "variance"), ("low", "variance_low"), ("high", "variance_high")]:
