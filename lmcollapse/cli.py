@@ -92,6 +92,44 @@ def run(
         plot((out,), out=out / "figures")
 
 
+def sweep(
+    file: Positional[Annotated[Path, arg(metavar="SWEEP.yaml")]],
+    overrides: Positional[Annotated[tuple[str, ...], arg(metavar="key=value")]] = (),
+    *,
+    out: Path | None = None,
+    figures: bool = True,
+) -> None:
+    """Run every condition with every seed, and what they have in common once; or go on with it.
+
+    The same command in a second terminal, or as a job on another machine that sees the directory, takes the runs that
+    nobody else is making.
+
+    Args:
+        file: a configuration with a section `sweep`: seeds, conditions, grid, keep_models.
+        overrides: laid over the file, as in `sampling.temperature=1` or `sweep.seeds=5`.
+        out: directory of the sweep; by default `runs/` and the name of the file.
+        figures: draw the figures into the sweep's `figures/` at the end.
+    """
+    from lmcollapse.progress import Terminal
+    from lmcollapse.sweeps import load_sweep, work
+
+    planned = load_sweep(file, out or Path("runs") / file.stem, overrides)
+    if not processes.is_first():
+        work(planned)
+        return
+    with Terminal() as progress:
+        outcome = work(planned, progress)
+    print(f"sweep: {planned.out}")
+    for name, why in outcome.failed.items():
+        print(f"failed: {name}: {why}", file=sys.stderr)
+    if outcome.elsewhere:
+        print(f"other processes are making {len(outcome.elsewhere)} of the runs: {', '.join(outcome.elsewhere)}")
+    elif figures and planned.runs:
+        plot((planned.out,), out=planned.out / "figures")
+    if outcome.failed:
+        sys.exit(1)
+
+
 def evaluate(
     checkpoint: Positional[Annotated[str, arg(metavar="CHECKPOINT")]],
     *,
@@ -243,18 +281,18 @@ def verdicts(
     """Has it collapsed? Eight definitions of collapse on each run, and what its measures did: which warned first.
 
     Args:
-        runs: run directories; three or more that differ in the seed alone are judged as one.
+        runs: run directories, or those of sweeps; three or more that differ in the seed alone are judged as one.
         json_: print one JSON object.
     """
-    from lmcollapse.store import members_of
     from lmcollapse.summaries import summaries, summaries_table
+    from lmcollapse.sweeps import runs_in
     from lmcollapse.verdicts import verdicts, verdicts_table
 
     if not runs:
         raise UserError(
             "no run was named; give one or more run directories, as in `lmcollapse verdicts runs/quickstart`"
         )
-    runs = tuple(member for run in runs for member in members_of(run))
+    runs = tuple(inside for run in runs for inside in runs_in(run))
     judged, summary = verdicts(runs), summaries(runs)
     if json_:
         parts = {"verdicts": judged, "summaries": summary}
@@ -413,15 +451,15 @@ def plot(runs: Positional[Annotated[tuple[Path, ...], arg(metavar="RUN")]], *, o
     """Draw the figures of one run, or of several laid over each other, as PNG and PDF.
 
     Args:
-        runs: run directories.
+        runs: run directories, or those of sweeps.
         out: directory of the figures.
     """
     from lmcollapse.figures import plot
-    from lmcollapse.store import members_of
+    from lmcollapse.sweeps import runs_in
 
     if not runs:
         raise UserError("no run was named; give one or more run directories, as in `lmcollapse plot runs/quickstart`")
-    for file in plot([member for run in runs for member in members_of(run)], out):
+    for file in plot([inside for run in runs for inside in runs_in(run)], out):
         print(file)
 
 
@@ -533,6 +571,7 @@ def _print_configuration_help(words: Sequence[str]) -> None:
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "run": run,
+    "sweep": sweep,
     "evaluate": evaluate,
     "measure": measure,
     "filter": filter_,

@@ -19,7 +19,7 @@ LAYERS = [
     {"types"},
     {"options"},
     {"cache", "catalog", "files", "processes"},
-    {"parquet", "progress", "smollm2"},
+    {"parquet", "progress", "sharing", "smollm2"},
     {"corpora", "curation", "detectors", "metrics", "policies", "scorers"},
     {"substrates"},
     {"config", "store"},
@@ -28,7 +28,7 @@ LAYERS = [
     {"steps"},
     {"spans"},
     {"loop", "results"},
-    {"measure", "trajectories"},
+    {"measure", "sweeps", "trajectories"},
     {"advise"},
     {
         "evaluate",
