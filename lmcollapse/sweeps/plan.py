@@ -104,7 +104,13 @@ class Sweep:
         ]
 
     def begin(self) -> None:
-        """Make the directory and write down which runs belong to the sweep."""
+        """Make the directory and write down which runs belong to the sweep.
+
+        Raises UserError, before any compute is spent, where one of the configurations cannot work.
+        """
+        for cell in self.cells:
+            if not cell.complete:
+                cell.config.build_substrate().check(cell.config.start)
         if (self.out / LOCK).exists():
             raise UserError(f"{self.out} is a run; a sweep has a directory of its own: give another with --out")
         self.out.mkdir(parents=True, exist_ok=True)
@@ -120,7 +126,7 @@ class Sweep:
 def load_sweep(file: Path, out: Path, overrides: Sequence[str] = ()) -> Sweep:
     """The runs of a sweep file: a configuration with a section `sweep`; overrides may set keys of that section, too.
 
-    Raises UserError, before any compute is spent, where one of the configurations cannot work.
+    Raises UserError for a file that cannot be read, and for what no configuration can have.
     """
     given = read(file)
     for override in overrides:
@@ -145,7 +151,6 @@ def plan(given: Mapping[str, Any], out: Path, where: str = "sweep") -> Sweep:
     cells = []
     for (name, seed), path in paths.items():
         config = parse({**named[name], "seed": seed}, f"{where} ({name})")
-        config.build_substrate().check(config.start)
         cells.append(Cell(name, seed, config, path, Part(name, peers, options.keep_models)))
     return Sweep(out, tuple(cells))
 
