@@ -29,7 +29,7 @@ LAYERS = [
     {"spans"},
     {"loop", "results"},
     {"measure", "sweeps", "trajectories"},
-    {"advise"},
+    {"advise", "reproductions"},
     {
         "evaluate",
         "evaluation_module",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 import pandas as pd
@@ -40,17 +40,20 @@ class Condition:
 
     seeds : in the order of the runs in each trajectory.
     last : the last generation that all of them have.
+    asked : the measures that were looked at so far, in any condition.
     """
 
     name: str
     seeds: tuple[int, ...]
     last: int
     measures: Mapping[str, Trajectory]
+    asked: set[str]
 
     def __getitem__(self, measure: str) -> Trajectory:
         """Over the generations."""
         if measure not in self.measures:
             raise UserError(f"the runs of '{self.name}' have no measure '{measure}'; run them with it")
+        self.asked.add(measure)
         return self.measures[measure]
 
 
@@ -59,9 +62,11 @@ class Evidence:
 
     def __init__(self, table: pd.DataFrame) -> None:
         self.table = table
+        self.asked: set[str] = set()
         scalars = table[table["at"].isna()] if "at" in table else table
         self._conditions = {
-            str(name): _condition(str(name), rows) for name, rows in scalars.groupby("condition", sort=False)
+            str(name): _condition(str(name), rows, self.asked)
+            for name, rows in scalars.groupby("condition", sort=False)
         }
 
     def __getitem__(self, name: str) -> Condition:
@@ -79,7 +84,7 @@ class Evidence:
         return min((len(condition.seeds) for condition in self._conditions.values()), default=0)
 
 
-def _condition(name: str, rows: pd.DataFrame) -> Condition:
+def _condition(name: str, rows: pd.DataFrame, asked: set[str]) -> Condition:
     runs = [run for _, run in rows.groupby("seed", sort=True)]
     by_run = [
         {
@@ -97,6 +102,7 @@ def _condition(name: str, rows: pd.DataFrame) -> Condition:
         seeds=tuple(int(run["seed"].iloc[0]) for run in runs),
         last=min(int(run["generation"].max()) for run in runs),
         measures={measure: Trajectory(tuple(run.get(measure, {}) for run in by_run)) for measure in names},
+        asked=asked,
     )
 
 
@@ -144,28 +150,36 @@ def below(statistic: Estimate, limit: float) -> Verdict:
 
 
 def within(statistic: Estimate, limit: float) -> Verdict:
-    """Holds where the whole interval lies less than the limit away from zero, and does not where all of it is beyond."""
+    """Holds where the whole interval is nearer to zero than the limit, and does not where all of it is further away."""
     if -limit < statistic.low and statistic.high < limit:
         return "holds"
     return "does not hold" if statistic.low > limit or statistic.high < -limit else "undecided"
 
 
+class Test(Protocol):
+    """On which side of a limit an estimate lies: `above`, `below` or `within`."""
+
+    __name__: str
+
+    def __call__(self, statistic: Estimate, limit: float) -> Verdict: ...  # noqa: D102
+
+
 def finding(
     claim: str,
     statistic: Estimate,
-    test: Callable[[Estimate, float], Verdict],
+    test: Test,
     limit: float,
     what: str,
     published: str = "",
 ) -> Finding:
     """A claim that holds where `test` says that the statistic is beyond the limit."""
-    words = {above: "above", below: "below", within: "within"}[test]
-    shown = f"{what} (holds {words} {'±' if test is within else ''}{limit:.3g})"
+    words = test.__name__
+    shown = f"{what} (holds {words} {'±' if words == 'within' else ''}{limit:.3g})"
     return Finding(claim, test(statistic, limit), shown, *statistic, published)
 
 
 def rises_every_generation(claim: str, trajectory: Trajectory, last: int, what: str, published: str = "") -> Finding:
-    """Each generation's value is above that of the one before: holds if all intervals say so, fails if one denies it."""
+    """Each generation is above the one before: holds if all intervals say so, does not if one of them denies it."""
     steps = [change(trajectory, generation, generation - 1) for generation in range(1, last + 1)]
     verdicts = [above(step, 0) for step in steps]
     least, where = least_step(trajectory, last)

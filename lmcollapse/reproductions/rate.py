@@ -16,7 +16,7 @@ from lmcollapse.types import Floats
 __all__ = ["PAPER", "PICTURES", "claims", "panels"]
 
 PICTURES = ()
-POISSON = {"mean 1": (5e-5, 20_000), "mean 10": (5e-4, 20_000)}
+POISSON = {"mean 1": (2e-4, 5_000), "mean 10": (2e-3, 5_000)}
 """So many draws of so rare a symbol that its counts are as good as Poisson distributed."""
 BINOMIAL = {"p = 0.001, n = 10000": (0.001, 10_000), "p = 0.01, n = 100": (0.01, 100)}
 ZIPF = {"zipf a = 1": (1.0, 2.7), "zipf a = 2": (2.0, 5.0)}
