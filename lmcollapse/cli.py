@@ -370,6 +370,76 @@ def advise(
             print(file, file=sys.stderr if json_ else sys.stdout)
 
 
+def reproduce(
+    name: Positional[Annotated[str, arg(metavar="NAME")]],
+    overrides: Positional[Annotated[tuple[str, ...], arg(metavar="key=value")]] = (),
+    *,
+    scale: Literal["small", "paper"] = "small",
+    out: Path | None = None,
+    tables: Path | None = None,
+    json_: Annotated[bool, arg(name="json")] = False,
+) -> None:
+    """Run a published experiment again, and hold the paper's claims to what comes out.
+
+    Stopped, it goes on with the same command. At the end stand the paper's figure, redrawn from a small tidy table, and
+    a verdict on each claim, with its interval over seeds.
+
+    Args:
+        name: nature-lm, nature-gaussian, nature-gmm, nature-vae, accumulate, collapse-or-thrive, detector, diversity,
+            rate; or all of them: all.
+        overrides: laid over the sweep, as in `sweep.seeds=5` or `generations=3`.
+        scale: small (two cores, embedded data, minutes) or paper (the paper's models, data and sizes: a GPU, the hub).
+        out: directory of the runs; by default `runs/`, the name and the scale.
+        tables: a folder with results.csv and reproduction.json of an earlier reproduction: nothing is run, claims and
+            figure are made from them again, in the directory `out`.
+        json_: print one JSON object.
+    """
+    from dataclasses import asdict
+
+    from lmcollapse.figures.reproductions import draw_all
+    from lmcollapse.progress import Terminal
+    from lmcollapse.reproductions.reproduce import NAMES, find
+    from lmcollapse.reproductions.results import findings_table, judge, load, write
+    from lmcollapse.sweeps import work
+
+    if name == "all":
+        if out is not None or tables is not None:
+            raise UserError("'all' goes with no --out and no --tables, since each has a directory of its own")
+        for each in NAMES:
+            reproduce(each, overrides, scale=scale, json_=json_)
+        return
+    reproduction = find(name)
+    out = out or Path("runs") / f"{name}-{scale}"
+    if tables is not None:
+        judged = load(reproduction, tables)
+        runs: list[Path] = []
+    else:
+        sweep = reproduction.sweep(out, scale, overrides)
+        if not processes.is_first():
+            work(sweep)
+            return
+        with Terminal(Console(stderr=json_, highlight=False)) as progress:
+            outcome = work(sweep, progress)
+        for failed, why in outcome.failed.items():
+            print(f"failed: {failed}: {why}", file=sys.stderr)
+        if outcome.elsewhere:
+            print(f"other processes are making {', '.join(outcome.elsewhere)}; come back when they are done")
+            return
+        runs = sweep.runs
+        words = ["lmcollapse", "reproduce", name, *overrides, *(["--scale", scale] if scale != "small" else [])]
+        judged = judge(reproduction, runs, scale, " ".join(words))
+    write(judged, out / "results")
+    files = draw_all(judged, runs, out / "results")
+    if json_:
+        print(json.dumps({**judged.about, "findings": [asdict(finding) for finding in judged.findings]}))
+        return
+    console = Console(highlight=False)
+    console.print(f"\n{reproduction.paper.authors}, {reproduction.paper.title} (arXiv {reproduction.paper.arxiv})\n")
+    console.print(findings_table(judged.findings))
+    for file in (out / "results" / "findings.csv", out / "results" / "results.csv", *files):
+        print(file)
+
+
 def verify(
     run: Positional[Annotated[Path, arg(metavar="RUN")]],
     *,
@@ -577,6 +647,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "filter": filter_,
     "verdicts": verdicts,
     "advise": advise,
+    "reproduce": reproduce,
     "verify": verify,
     "export": export,
     "selfcheck": selfcheck,

@@ -2,35 +2,50 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lmcollapse.figures.style import COLOURS, DASHES, DOUBLE, MARKERS, generation_axis, log_axis, styled
+from lmcollapse.catalog import find
+from lmcollapse.figures.style import COLOURS, DASHES, DOUBLE, MARKERS, generation_axis, log_axis, save, styled
 from lmcollapse.reproductions.evidence import Evidence
 from lmcollapse.reproductions.panels import Panel, Published
 from lmcollapse.reproductions.results import Judged
 from lmcollapse.trajectories import Estimate
 from lmcollapse.types import HUMAN
 
-COLUMNS = 2
 BAND = 0.18
 SEED = 0.5
-THEORY: dict[str, Any] = {"color": "black", "linestyle": "--", "linewidth": 0.9}
+THEORY: dict[str, Any] = {"color": "black", "linestyle": (0, (1, 1.5)), "linewidth": 1.2}
 HUMAN_LINE: dict[str, Any] = {"color": "0.6", "linewidth": 0.8}
 MARKED = 25
 """Lines of up to so many points have markers."""
+
+
+def draw_all(judged: Judged, runs: Sequence[Path], folder: Path) -> list[Path]:
+    """The figure of a reproduction, and those of the catalogue that belong to it; the files.
+
+    runs : without any, only what the small table has is drawn.
+    """
+    files = save(draw(judged), folder, judged.reproduction.name)
+    for name in judged.reproduction.pictures if runs else ():
+        for stem, figure in find("figure", name)(runs).items():
+            files += save(figure, folder, f"{judged.reproduction.name}-{stem}")
+    return files
 
 
 @styled
 def draw(judged: Judged) -> Figure:
     """Means over seeds with their 95 % t-intervals, single seeds as thin lines, theory dashed."""
     panels = judged.reproduction.panels(judged.evidence)
-    rows = -(-len(panels) // COLUMNS)
-    figure = Figure(figsize=(DOUBLE, 2.3 * rows), layout="constrained")
-    grid = figure.subplots(rows, COLUMNS, squeeze=False)
+    columns = 3 if len(panels) in (3, 5, 6) else 2
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(DOUBLE, (2.1 if columns == 3 else 2.3) * rows), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False)
     for axes, panel in zip(grid.flat, panels, strict=False):
         if isinstance(panel, Published):
             _published(axes, panel)
@@ -79,7 +94,11 @@ def _panel(axes: Axes, panel: Panel, found: Evidence) -> None:
         axes.set_xlabel("generation")
     _values(axes, np.array(values), panel.steep)
     axes.set_ylabel(panel.label)
-    axes.legend(frameon=False, fontsize=6.5)
+    _legend(axes)
+
+
+def _legend(axes: Axes) -> None:
+    axes.legend(fontsize=6.5, framealpha=0.8, edgecolor="none", borderpad=0.2, handlelength=2.5)
 
 
 def _values(axes: Axes, values: np.ndarray[Any, np.dtype[np.float64]], steep: bool) -> None:
@@ -104,7 +123,7 @@ def _published(axes: Axes, panel: Published) -> None:
     else:
         axes.set_ylim(0, None)
     axes.set_ylabel(panel.label)
-    axes.legend(frameon=False, fontsize=6.5)
+    _legend(axes)
 
 
 def _style(place: int, points: int) -> dict[str, Any]:

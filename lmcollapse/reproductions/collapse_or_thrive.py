@@ -11,7 +11,7 @@ from lmcollapse.trajectories import Trajectory
 
 __all__ = ["PAPER", "PICTURES", "claims", "panels"]
 
-PICTURES = ("chains",)
+PICTURES = ()
 POLICIES = ("replace", "accumulate_subsample", "accumulate")
 RISKS = {
     "gaussian": ("w2_squared", "squared Wasserstein-2 distance", 0.1),

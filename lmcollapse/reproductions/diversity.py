@@ -10,7 +10,7 @@ from lmcollapse.reproductions.papers import GUO as PAPER
 
 __all__ = ["PAPER", "PICTURES", "claims", "panels"]
 
-PICTURES = ("text",)
+PICTURES = ()
 CONDITIONS = ("temperature 0.8", "temperature 1.0")
 FALLING = {
     "type_token_ratio": ("type-token ratio", "news 7.36 to 3.66, stories 2.23 to 0.61 (in per cent, whole text)"),

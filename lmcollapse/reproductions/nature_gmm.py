@@ -31,7 +31,7 @@ def claims(found: Evidence) -> Iterator[Finding]:
         below,
         0.5,
         f"variance, generation {last} over generation 0",
-        "at generation 2,000 the density is nearly a point",
+        "at generation 2,000 very little variance",
     )
     middle = min(last, 50)
     yield finding(
@@ -40,7 +40,7 @@ def claims(found: Evidence) -> Iterator[Finding]:
         above,
         0.0,
         f"squared L2 distance, generation {middle} less generation 0",
-        "the snapshot at 50 is visibly off",
+        "a snapshot of the paper",
     )
     if "a tenth fresh" in set(found.table["condition"]):
         yield finding(
