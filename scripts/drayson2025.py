@@ -1,6 +1,6 @@
 """Drayson et al. 2025 (arXiv 2502.15654), again: detector.
 
-On two cores as it is, at the paper's size with `--scale paper`; `lmcollapse/reproductions/` has the runs and the claims.
+Small on two cores, at the paper's size with `--scale paper`; `lmcollapse/reproductions/` has the runs and the claims.
 """
 
 import sys

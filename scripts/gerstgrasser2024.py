@@ -1,6 +1,6 @@
 """Gerstgrasser et al. 2024 (arXiv 2404.01413), again: accumulate.
 
-On two cores as it is, at the paper's size with `--scale paper`; `lmcollapse/reproductions/` has the runs and the claims.
+Small on two cores, at the paper's size with `--scale paper`; `lmcollapse/reproductions/` has the runs and the claims.
 """
 
 import sys

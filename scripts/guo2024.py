@@ -1,6 +1,6 @@
 """Guo et al. 2024 (arXiv 2311.09807), again: diversity.
 
-On two cores as it is, at the paper's size with `--scale paper`; `lmcollapse/reproductions/` has the runs and the claims.
+Small on two cores, at the paper's size with `--scale paper`; `lmcollapse/reproductions/` has the runs and the claims.
 """
 
 import sys

@@ -1,6 +1,6 @@
 """Kazdan et al. 2024 (arXiv 2410.16713), again: collapse-or-thrive.
 
-On two cores as it is, at the paper's size with `--scale paper`; `lmcollapse/reproductions/` has the runs and the claims.
+Small on two cores, at the paper's size with `--scale paper`; `lmcollapse/reproductions/` has the runs and the claims.
 """
 
 import sys

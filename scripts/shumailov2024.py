@@ -1,6 +1,6 @@
 """Shumailov et al. 2024 (arXiv 2305.17493), again: nature-lm, nature-gaussian, nature-gmm, nature-vae.
 
-On two cores as it is, at the paper's size with `--scale paper`; `lmcollapse/reproductions/` has the runs and the claims.
+Small on two cores, at the paper's size with `--scale paper`; `lmcollapse/reproductions/` has the runs and the claims.
 """
 
 import sys

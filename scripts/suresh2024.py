@@ -1,6 +1,6 @@
 """Suresh et al. 2024 (arXiv 2412.17646), again: rate.
 
-On two cores as it is, at the paper's size with `--scale paper`; `lmcollapse/reproductions/` has the runs and the claims.
+Small on two cores, at the paper's size with `--scale paper`; `lmcollapse/reproductions/` has the runs and the claims.
 """
 
 import sys
