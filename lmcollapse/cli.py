@@ -92,6 +92,44 @@ def run(
         plot((out,), out=out / "figures")
 
 
+def sweep(
+    file: Positional[Annotated[Path, arg(metavar="SWEEP.yaml")]],
+    overrides: Positional[Annotated[tuple[str, ...], arg(metavar="key=value")]] = (),
+    *,
+    out: Path | None = None,
+    figures: bool = True,
+) -> None:
+    """Run every condition with every seed, and what they have in common once; or go on with it.
+
+    The same command in a second terminal, or as a job on another machine that sees the directory, takes the runs that
+    nobody else is making.
+
+    Args:
+        file: a configuration with a section `sweep`: seeds, conditions, grid, keep_models.
+        overrides: laid over the file, as in `sampling.temperature=1` or `sweep.seeds=5`.
+        out: directory of the sweep; by default `runs/` and the name of the file.
+        figures: draw the figures into the sweep's `figures/` at the end.
+    """
+    from lmcollapse.progress import Terminal
+    from lmcollapse.sweeps import load_sweep, work
+
+    planned = load_sweep(file, out or Path("runs") / file.stem, overrides)
+    if not processes.is_first():
+        work(planned)
+        return
+    with Terminal() as progress:
+        outcome = work(planned, progress)
+    print(f"sweep: {planned.out}")
+    for name, why in outcome.failed.items():
+        print(f"failed: {name}: {why}", file=sys.stderr)
+    if outcome.elsewhere:
+        print(f"other processes are making {len(outcome.elsewhere)} of the runs: {', '.join(outcome.elsewhere)}")
+    elif figures and planned.runs:
+        plot((planned.out,), out=planned.out / "figures")
+    if outcome.failed:
+        sys.exit(1)
+
+
 def evaluate(
     checkpoint: Positional[Annotated[str, arg(metavar="CHECKPOINT")]],
     *,
@@ -243,18 +281,18 @@ def verdicts(
     """Has it collapsed? Eight definitions of collapse on each run, and what its measures did: which warned first.
 
     Args:
-        runs: run directories; three or more that differ in the seed alone are judged as one.
+        runs: run directories, or those of sweeps; three or more that differ in the seed alone are judged as one.
         json_: print one JSON object.
     """
-    from lmcollapse.store import members_of
     from lmcollapse.summaries import summaries, summaries_table
+    from lmcollapse.sweeps import runs_in
     from lmcollapse.verdicts import verdicts, verdicts_table
 
     if not runs:
         raise UserError(
             "no run was named; give one or more run directories, as in `lmcollapse verdicts runs/quickstart`"
         )
-    runs = tuple(member for run in runs for member in members_of(run))
+    runs = tuple(inside for run in runs for inside in runs_in(run))
     judged, summary = verdicts(runs), summaries(runs)
     if json_:
         parts = {"verdicts": judged, "summaries": summary}
@@ -330,6 +368,76 @@ def advise(
         (out / "figures").mkdir(exist_ok=True)
         for file in save(draw(found), out / "figures", "advise"):
             print(file, file=sys.stderr if json_ else sys.stdout)
+
+
+def reproduce(
+    name: Positional[Annotated[str, arg(metavar="NAME")]],
+    overrides: Positional[Annotated[tuple[str, ...], arg(metavar="key=value")]] = (),
+    *,
+    scale: Literal["small", "paper"] = "small",
+    out: Path | None = None,
+    tables: Path | None = None,
+    json_: Annotated[bool, arg(name="json")] = False,
+) -> None:
+    """Run a published experiment again, and hold the paper's claims to what comes out.
+
+    Stopped, it goes on with the same command. At the end stand the paper's figure, redrawn from a small tidy table, and
+    a verdict on each claim, with its interval over seeds.
+
+    Args:
+        name: nature-lm, nature-gaussian, nature-gmm, nature-vae, accumulate, collapse-or-thrive, detector, diversity,
+            rate; or all of them: all.
+        overrides: laid over the sweep, as in `sweep.seeds=5` or `generations=3`.
+        scale: small (two cores, embedded data, minutes) or paper (the paper's models, data and sizes: a GPU, the hub).
+        out: directory of the runs; by default `runs/`, the name and the scale.
+        tables: a folder with results.csv and reproduction.json of an earlier reproduction: nothing is run, claims and
+            figure are made from them again, in the directory `out`.
+        json_: print one JSON object.
+    """
+    from dataclasses import asdict
+
+    from lmcollapse.figures.reproductions import draw_all
+    from lmcollapse.progress import Terminal
+    from lmcollapse.reproductions.reproduce import NAMES, find
+    from lmcollapse.reproductions.results import findings_table, judge, load, write
+    from lmcollapse.sweeps import work
+
+    if name == "all":
+        if out is not None or tables is not None:
+            raise UserError("'all' goes with no --out and no --tables, since each has a directory of its own")
+        for each in NAMES:
+            reproduce(each, overrides, scale=scale, json_=json_)
+        return
+    reproduction = find(name)
+    out = out or Path("runs") / f"{name}-{scale}"
+    if tables is not None:
+        judged = load(reproduction, tables)
+        runs: list[Path] = []
+    else:
+        sweep = reproduction.sweep(out, scale, overrides)
+        if not processes.is_first():
+            work(sweep)
+            return
+        with Terminal(Console(stderr=json_, highlight=False)) as progress:
+            outcome = work(sweep, progress)
+        for failed, why in outcome.failed.items():
+            print(f"failed: {failed}: {why}", file=sys.stderr)
+        if outcome.elsewhere:
+            print(f"other processes are making {', '.join(outcome.elsewhere)}; come back when they are done")
+            return
+        runs = sweep.runs
+        words = ["lmcollapse", "reproduce", name, *overrides, *(["--scale", scale] if scale != "small" else [])]
+        judged = judge(reproduction, runs, scale, " ".join(words))
+    write(judged, out / "results")
+    files = draw_all(judged, runs, out / "results")
+    if json_:
+        print(json.dumps({**judged.about, "findings": [asdict(finding) for finding in judged.findings]}))
+        return
+    console = Console(highlight=False)
+    console.print(f"\n{reproduction.paper.authors}, {reproduction.paper.title} (arXiv {reproduction.paper.arxiv})\n")
+    console.print(findings_table(judged.findings))
+    for file in (out / "results" / "findings.csv", out / "results" / "results.csv", *files):
+        print(file)
 
 
 def verify(
@@ -413,15 +521,15 @@ def plot(runs: Positional[Annotated[tuple[Path, ...], arg(metavar="RUN")]], *, o
     """Draw the figures of one run, or of several laid over each other, as PNG and PDF.
 
     Args:
-        runs: run directories.
+        runs: run directories, or those of sweeps.
         out: directory of the figures.
     """
     from lmcollapse.figures import plot
-    from lmcollapse.store import members_of
+    from lmcollapse.sweeps import runs_in
 
     if not runs:
         raise UserError("no run was named; give one or more run directories, as in `lmcollapse plot runs/quickstart`")
-    for file in plot([member for run in runs for member in members_of(run)], out):
+    for file in plot([inside for run in runs for inside in runs_in(run)], out):
         print(file)
 
 
@@ -533,11 +641,13 @@ def _print_configuration_help(words: Sequence[str]) -> None:
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "run": run,
+    "sweep": sweep,
     "evaluate": evaluate,
     "measure": measure,
     "filter": filter_,
     "verdicts": verdicts,
     "advise": advise,
+    "reproduce": reproduce,
     "verify": verify,
     "export": export,
     "selfcheck": selfcheck,

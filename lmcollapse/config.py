@@ -174,7 +174,7 @@ def load(file: Path, overrides: Sequence[str] = ()) -> Config:
     Raises UserError, in one line, for a file that cannot be read, an unknown key (with the nearest known one), a value
     of the wrong type or out of range, a missing key.
     """
-    given = _extended(file)
+    given = read(file)
     for override in overrides:
         lay_over(given, override)
     return parse(given, str(file))
@@ -226,9 +226,9 @@ def parse(given: Mapping[str, Any], where: str = "configuration") -> Config:
     return bind(create_model("Config", __base__=Config, __doc__=Config.__doc__, **sections), given, where)
 
 
-def _extended(file: Path, by: tuple[Path, ...] = ()) -> dict[str, Any]:
+def read(file: Path, by: tuple[Path, ...] = ()) -> dict[str, Any]:
     """A file laid over the one that it extends, if any."""
-    given = _read(file)
+    given = _content(file)
     if file.resolve() in by:
         raise UserError(f"{file}: extends itself, by way of {' and '.join(str(other) for other in by)}")
     if "extends" not in given:
@@ -236,15 +236,16 @@ def _extended(file: Path, by: tuple[Path, ...] = ()) -> dict[str, Any]:
     base = given.pop("extends")
     if not isinstance(base, str):
         raise UserError(f"{file}: 'extends' is {base!r}; it must be the path of another configuration, from this one's")
-    return _laid_over(_extended(file.parent / base, (*by, file.resolve())), given)
+    return laid_over(read(file.parent / base, (*by, file.resolve())), given)
 
 
-def _laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+def laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """One nested mapping over another, section by section; a section of another kind takes the place of the old one."""
     merged = dict(below)
     for key, value in above.items():
         under = merged.get(key)
         sections = isinstance(value, Mapping) and isinstance(under, Mapping)
-        merged[key] = _laid_over(cast(Any, under), value) if sections and _of_one_kind(under, value) else value
+        merged[key] = laid_over(cast(Any, under), value) if sections and _of_one_kind(under, value) else value
     return merged
 
 
@@ -252,7 +253,7 @@ def _of_one_kind(below: Any, above: Any) -> bool:
     return bool(above.get("kind", below.get("kind")) == below.get("kind"))
 
 
-def _read(file: Path) -> dict[str, Any]:
+def _content(file: Path) -> dict[str, Any]:
     try:
         content = yaml.load(file.read_text(encoding="utf-8"), _Loader)
     except OSError as error:
@@ -279,7 +280,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def lay_over(given: dict[str, Any], override: str) -> None:
-    """Set one dotted key, from `key=value`; sections on the way are made where they are missing or in short form."""
+    """Set one dotted key, from `key=value`."""
     key, equals, value = override.partition("=")
     if not equals or not all(part for part in key.split(".")):
         raise UserError(f"override '{override}' is not of the form key=value; for example train.epochs=2")
@@ -287,6 +288,11 @@ def lay_over(given: dict[str, Any], override: str) -> None:
         parsed = yaml.load(value, _Loader)
     except (yaml.YAMLError, ValueError):
         parsed = value
+    put(given, key, parsed)
+
+
+def put(given: dict[str, Any], key: str, value: Any) -> None:
+    """Set one dotted key; sections on the way are made where they are missing or in short form."""
     *path, last = key.split(".")
     place = given
     for part in path:
@@ -295,7 +301,7 @@ def lay_over(given: dict[str, Any], override: str) -> None:
             inner = {"name" if part == "model" else "kind": inner}
         place[part] = dict(inner) if isinstance(inner, Mapping) else {}
         place = place[part]
-    place[last] = parsed
+    place[last] = value
 
 
 def reads_of(substrate: Any) -> str:
@@ -319,6 +325,8 @@ def _check_keys(given: Mapping[str, Any], where: str) -> None:
     substrate = _substrate(given)
     known = sorted({*Config.model_fields, *substrate.model_fields})
     for key in given:
+        if key == "sweep":
+            raise UserError(f"{where}: has a section 'sweep', so it stands for many runs; take `lmcollapse sweep`")
         if key not in known:
             raise UserError(f"{where}: unknown key '{key}'" + suggestion(str(key), known))
 

@@ -20,18 +20,20 @@ from lmcollapse.manifest import begin, changed_since, note_divergence
 from lmcollapse.readings import flat
 from lmcollapse.scenes import AllScores
 from lmcollapse.spans import run_chains
-from lmcollapse.steps import Steps
-from lmcollapse.store import Artefact, Run, member_name, open_run
+from lmcollapse.steps import Steps, folder_of
+from lmcollapse.store import ALONE, Artefact, Part, Run, member_name, open_run
 from lmcollapse.substrates.chain import ChainSubstrate
 from lmcollapse.types import Corpus, Diverged, Human, Progress, Selection, Silent, Substrate, UserError
 
 
-def run(config: Config, out: Path, progress: Progress | None = None) -> Path:
+def run(config: Config, out: Path, progress: Progress | None = None, part: Part = ALONE) -> Path:
     """Run an experiment in the directory `out`, or go on with it where it was left; return `out`.
 
     Killed at any moment and started again, it ends with the same bytes as if it had never been interrupted, on the
     same machine. Raises UserError, before any compute is spent, where the configuration cannot work and where `out`
     holds a run of another configuration or is in use by another process.
+
+    part : what it is to the runs beside it.
     """
     substrate = config.build_substrate()
     substrate.check(config.start)
@@ -39,7 +41,7 @@ def run(config: Config, out: Path, progress: Progress | None = None) -> Path:
     if config.population is not None and not isinstance(substrate, ChainSubstrate):
         places = [out / member_name(number) for number in range(config.population.members)]
     with ExitStack() as held:
-        runs = [held.enter_context(open_run(place, progress or Silent())) for place in places]
+        runs = [held.enter_context(open_run(place, progress or Silent(), part)) for place in places]
         settled = [settle(here, config, substrate) for here in runs]
         if isinstance(substrate, ChainSubstrate):
             text = None if config.corpus is None else Steps(runs[0], config, settled[0]).human()
@@ -102,6 +104,8 @@ class Line:
         self.table.append({"generation": generation} | flat(readings.read()))
         here.write_metrics(self.table, complete=len(self.table) == steps.config.generations)
         here.progress.finished(generation, self.table[-1])
+        for old in here.part.pruned(generation, steps.config.generations):
+            here.prune(f"{folder_of(old)}/model")
 
 
 def settle(here: Run, config: Config, substrate: Substrate) -> Substrate:

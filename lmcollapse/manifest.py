@@ -39,6 +39,8 @@ def begin(run: Run, config: Config, substrate: Substrate, human: Mapping[str, An
         "hardware": hardware(),
         "starts": [],
     }
+    if run.part.condition is not None:
+        manifest["condition"] = run.part.condition
     manifest.pop("diverged", None)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     command = [Path(sys.argv[0]).name, *sys.argv[1:]]

@@ -106,8 +106,13 @@ def _described(runs: Sequence[Path]) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Each run directory with what tells it from the others."""
     given = {run.resolve(): run for run in runs}
     for path, name in zip(given.values(), names(list(given)), strict=True):
-        config = manifest_of(path)["config"]
-        yield path, {"run": name, "condition": condition(config["policy"]), "seed": config["seed"]}
+        manifest = manifest_of(path)
+        yield path, {"run": name, "condition": condition_of(manifest), "seed": manifest["config"]["seed"]}
+
+
+def condition_of(manifest: Mapping[str, Any]) -> str:
+    """What tells a run from others, beside its seed: the name that a sweep gave it, else its data policy in words."""
+    return manifest.get("condition") or condition(manifest["config"]["policy"])
 
 
 def names(paths: Sequence[Path]) -> list[str]:

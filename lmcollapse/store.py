@@ -17,12 +17,13 @@ import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from lmcollapse import files, processes
+from lmcollapse.sharing import Peers, link_folder
 from lmcollapse.types import Progress, UserError
 
 FORMAT = 1
@@ -32,8 +33,44 @@ MANIFEST = "manifest.json"
 METRICS = "metrics.jsonl"
 LOCK = ".lmcollapse.lock"
 
+KeepModels = Literal["all", "first_last", "none"]
+
 T = TypeVar("T")
 Facts = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a run directory is to the runs beside it, and how much of it is kept. None of this changes its numbers.
+
+    condition : in words, what tells it from the others, beside the seed; None where its data policy says it.
+    peers : runs that may have steps in common with it.
+    keep_models : of which generations the models stay once no later step reads them.
+    """
+
+    condition: str | None = None
+    peers: Peers | None = None
+    keep_models: KeepModels = "all"
+
+    def pruned(self, generation: int, generations: int) -> list[int]:
+        """The generations whose models are needed no more when this one, of so many, is finished.
+
+        The first one's model is needed to the end: it judges what all later ones write.
+        """
+        if self.keep_models == "all":
+            return []
+        before = [generation - 1] if generation > 1 else []
+        return [*before, *sorted({0, generation})] if self._ends(generation, generations) else before
+
+    def _ends(self, generation: int, generations: int) -> bool:
+        return self.keep_models == "none" and generation == generations - 1
+
+
+ALONE = Part()
+
+
+class InUse(UserError):
+    """Another process holds the run directory."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +83,15 @@ class Artefact(Generic[T]):
     _read: Callable[[Path], T]
 
     def read(self) -> T:
-        """What is in it, always from disk: a resumed run and an uninterrupted one go on from the same bytes."""
+        """What is in it, always from disk: a resumed run and an uninterrupted one go on from the same bytes.
+
+        Raises UserError where it was pruned.
+        """
+        if is_pruned(self.path):
+            raise UserError(
+                f"{self.path} was pruned (keep_models) and is needed again; remove that folder, and the same command "
+                "makes it anew"
+            )
         return self._read(self.path)
 
 
@@ -66,9 +111,10 @@ class _Noting:
 class Run:
     """An open run directory, held by the processes of this run alone. Made by `open_run`."""
 
-    def __init__(self, path: Path, progress: Progress) -> None:
+    def __init__(self, path: Path, progress: Progress, part: Part = ALONE) -> None:
         self.path = path
         self.progress = progress
+        self.part = part
 
     def make(
         self,
@@ -102,8 +148,11 @@ class Run:
             "seed": seed,
         }
         folder = self.path / name
-        record = self._finished(folder, ingredients) if processes.is_first() else None
-        record = processes.agree(record) or self._made(folder, ingredients, write, bench, shared, logs)
+        record = processes.agree(self._finished(folder, ingredients) if processes.is_first() else None)
+        if record is None:
+            with self._alone(name, ingredients):
+                record = processes.agree(self._adopted(name, ingredients) if processes.is_first() else None)
+                record = record or self._made(folder, ingredients, write, bench, shared, logs)
         if bench and processes.is_first():
             files.remove(_bench_of(folder))  # here, too, where a kill came between the end of the step and this
         return Artefact(folder, content_digest(record["files"]), record["facts"], read)
@@ -113,6 +162,37 @@ class Run:
         record = read_record(folder)
         fits = record is not None and record["ingredients"] == json.loads(json.dumps(ingredients))
         return record if record is not None and fits and not damaged(folder, record) else None
+
+    def _alone(self, name: str, ingredients: Facts) -> AbstractContextManager[None]:
+        """While it lasts no other run makes the same step."""
+        if self.part.peers is None or not processes.is_first():
+            return nullcontext()
+        return self.part.peers.alone(
+            ingredients, lambda: self.progress.say(f"{name}: another run is making it; waiting")
+        )
+
+    def _adopted(self, name: str, ingredients: Facts) -> Facts | None:
+        """The record of a step that another run has made from the same, now a step of this one, too."""
+        for source in self.part.peers.having(self.path, name) if self.part.peers is not None else ():
+            record = read_record(source)
+            if record is None or record["ingredients"] != json.loads(json.dumps(ingredients)) or is_pruned(source):
+                continue
+            files.remove(self.path / name)
+            link_folder(source, self.path / name)
+            if found := self._finished(self.path / name, ingredients):
+                return found
+        return None
+
+    def prune(self, name: str) -> None:
+        """Remove the files of a finished step that no later one reads; its record stays, and says what they were."""
+        folder = self.path / name
+        record = read_record(folder) if processes.is_first() else None
+        if record is None:
+            return
+        if not is_pruned(folder):
+            files.write_json(folder / RECORD, record | {"pruned": True})  # first: a kill may come in between
+        for file in record["files"]:
+            (folder / file).unlink(missing_ok=True)
 
     def _made(
         self,
@@ -214,15 +294,17 @@ def _bench(folder: Path, ingredients: Facts) -> Path:
 
 
 @contextmanager
-def open_run(path: Path, progress: Progress) -> Iterator[Run]:
+def open_run(path: Path, progress: Progress, part: Part = ALONE) -> Iterator[Run]:
     """Create or reopen a run directory and hold it against other processes until the block ends.
 
     Of several processes the first holds it for all. Raises UserError where the path holds something that is no run
-    directory, cannot be written, or is in use.
+    directory or cannot be written, InUse where another process holds it.
+
+    part : what it is to other runs.
     """
     if not processes.is_first():
         processes.agree(None)  # it is open
-        yield Run(path, progress)
+        yield Run(path, progress, part)
         return
     if path.exists() and not path.is_dir():
         raise UserError(f"{path} is a file; give a directory to write the run into")
@@ -241,7 +323,7 @@ def open_run(path: Path, progress: Progress) -> Iterator[Run]:
         except OSError:
             lock.seek(0)
             holder = lock.read().strip() or "another process"
-            raise UserError(f"{path} is in use by {holder}; wait for it, or give another directory") from None
+            raise InUse(f"{path} is in use by {holder}; wait for it, or give another directory") from None
         lock.truncate(0)
         lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         lock.flush()
@@ -249,7 +331,7 @@ def open_run(path: Path, progress: Progress) -> Iterator[Run]:
             files.remove(left_by_a_killed_process)
         processes.agree(None)
         try:
-            yield Run(path, progress)
+            yield Run(path, progress, part)
         except UserError:
             if new and not (path / MANIFEST).exists():
                 shutil.rmtree(path)  # no generation was begun: leave nothing behind of a configuration that cannot work
@@ -335,10 +417,15 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     return record if isinstance(record, dict) and {"ingredients", "facts", "files"} <= set(record) else None
 
 
+def is_pruned(folder: Path) -> bool:
+    """Whether the files of a finished step were removed on purpose."""
+    return bool((read_record(folder) or {}).get("pruned"))
+
+
 def damaged(folder: Path, record: Facts) -> list[str]:
-    """Files of a finished step that are missing, changed, or not in its record."""
+    """Files of a finished step that are missing, changed, or not in its record; of a pruned one none need be there."""
     there = set(_names(folder)) - {RECORD, *record.get("logs", ())}
-    names = sorted(there ^ set(record["files"]))
+    names = sorted(there - set(record["files"]) if record.get("pruned") else there ^ set(record["files"]))
     return names + [
         name for name, digest in record["files"].items() if name in there and files.sha256(folder / name) != digest
     ]

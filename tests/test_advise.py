@@ -18,7 +18,6 @@ from lmcollapse.advise.curve import answer, between, fit, seeds_to_decide
 from lmcollapse.advise.detectors import operating_point, share_after, share_before, worth
 from lmcollapse.advise.exact import exact_losses, exact_share
 from lmcollapse.advise.question import NAMES, check, scale_of, variant
-from lmcollapse.advise.sharing import SHARED, adopt
 from lmcollapse.advise.tables import advice_table
 from lmcollapse.catalog import CATALOG
 from lmcollapse.config import parse
@@ -26,8 +25,7 @@ from lmcollapse.figures.advise import ANSWER, draw
 from lmcollapse.figures.style import save
 from lmcollapse.loop import run
 from lmcollapse.theory import fresh_mean_error
-from lmcollapse.types import Diverged, Silent, UserError
-from tests.compare import different_files
+from lmcollapse.types import Diverged, UserError
 from tests.text import FEW_MEASURES, text_file
 from tests.urn import Urn
 
@@ -166,27 +164,6 @@ def test_an_operating_point_has_its_auc_and_is_the_best_that_is_allowed() -> Non
         assert best <= share_before(0.3, *operating_point(auc, float(kept))) + 1e-12
     pools = worth((0.3, 0.1, 0.5), keep)["pool"]
     assert pools.iloc[0] == pytest.approx(0.3) and pools.is_monotonic_decreasing and pools.iloc[-1] == 0
-
-
-def test_shared_steps_leave_the_bytes_of_a_run_of_its_own(urn: dict[str, Any], tmp_path: Path) -> None:
-    config = parse({**urn, "policy": {"kind": "mix", "human_fraction": 0.1}})
-    alone = run(config, tmp_path / "alone")
-    start = run(variant(config, generations=1, policy={"kind": "human"}), tmp_path / "start")
-    assert adopt(tmp_path / "shared", start, Silent()) == list(SHARED)
-    file = "generation_000/model/model.json"
-    shared = run(config, tmp_path / "shared")
-    assert different_files(alone, shared) == []
-    assert (shared / file).samefile(start / file), "it was made again"
-    assert adopt(shared, start, Silent()) == [], "a run that has begun is left alone"
-
-
-def test_a_shared_step_that_does_not_fit_is_made_anew(urn: dict[str, Any], tmp_path: Path) -> None:
-    config = parse({**urn, "policy": {"kind": "mix", "human_fraction": 0.1}})
-    alone = run(config, tmp_path / "alone")
-    other = run(variant(config, generations=1, urn={"smoothing": 1.0}), tmp_path / "other")
-    adopt(tmp_path / "shared", other, Silent())
-    (tmp_path / "shared" / "rows" / "train.parquet").unlink()  # and damaged
-    assert different_files(alone, run(config, tmp_path / "shared")) == []
 
 
 def test_the_baseline_is_the_policy_human_to_the_byte(urn: dict[str, Any], tmp_path: Path) -> None:

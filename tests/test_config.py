@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 
 from lmcollapse.config import Config, difference, load, parse
+from lmcollapse.sweeps import load_sweep
 from lmcollapse.types import UserError
 
-CONFIGS = sorted((Path(__file__).parent.parent / "configs").rglob("*.yaml"))
+SHIPPED = sorted((Path(__file__).parent.parent / "configs").rglob("*.yaml"))
+SWEEPS = [file for file in SHIPPED if file.parent.name == "sweeps"]
+CONFIGS = [file for file in SHIPPED if file not in SWEEPS]
 
 
 @pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.stem)
@@ -20,6 +23,12 @@ def test_every_shipped_configuration_binds(file: Path) -> None:
         or difference(parse(config.model_dump(mode="json")).model_dump(mode="json"), config.model_dump(mode="json"))
         == []
     )
+
+
+@pytest.mark.parametrize("file", SWEEPS, ids=lambda file: file.stem)
+def test_every_shipped_sweep_binds(file: Path, tmp_path: Path) -> None:
+    sweep = load_sweep(file, tmp_path)
+    assert len(sweep.conditions) > 1 and len(sweep.cells) > len(sweep.conditions)
 
 
 def test_configurations_are_there() -> None:

@@ -10,11 +10,12 @@ from pathlib import Path
 
 from lmcollapse import processes
 from lmcollapse.advise.conclusion import Advice, conclude
-from lmcollapse.advise.plan import OneOfMany, Plan, carry_out, described, estimate, plan
+from lmcollapse.advise.plan import Plan, carry_out, described, estimate, plan
 from lmcollapse.advise.question import Question, check, check_reading, measure_of
 from lmcollapse.config import Config
 from lmcollapse.files import write_atomically, write_json
 from lmcollapse.store import read_metrics
+from lmcollapse.sweeps.work import OneOfMany
 from lmcollapse.types import Progress, Silent
 
 __all__ = ["Advice", "Plan", "Question", "advise", "conclude", "described", "estimate", "planned_runs"]

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from lmcollapse import files
 from lmcollapse.advise.question import Question, at_share, kind_of, of_chains, variant, with_policy
-from lmcollapse.advise.sharing import adopt
 from lmcollapse.config import Config
 from lmcollapse.loop import run
-from lmcollapse.progress import number, span
+from lmcollapse.progress import span
+from lmcollapse.sharing import Peers
 from lmcollapse.steps import ARTEFACTS, REFERENCE, folder_of
-from lmcollapse.store import LOCK, read_metrics, read_record
-from lmcollapse.types import Diverged, Progress, UserError
+from lmcollapse.store import LOCK, Part, read_metrics, read_record
+from lmcollapse.sweeps.work import OneOfMany
+from lmcollapse.types import Diverged, UserError
 
 
 @dataclass(frozen=True)
@@ -95,10 +94,9 @@ def plan(config: Config, out: Path, question: Question) -> Plan:
 def carry_out(cell: Cell, plan: Plan, progress: OneOfMany) -> None:
     """Make a run, or go on with it. One that diverges has no value in the last generation, and others go on."""
     progress.name = cell.name
-    if cell.share is not None and (start := plan.starts.get(cell.seed)):
-        adopt(cell.path, start.path, progress)
+    peers = Peers(tuple(made.path for made in (*plan.starts.values(), *plan.cells)), plan.out / ".locks")
     try:
-        run(cell.config, cell.path, progress)
+        run(cell.config, cell.path, progress, Part(peers=peers))
     except Diverged as error:
         progress.say(f"{cell.name}: {error}; its loss counts as unknown")
 
@@ -141,41 +139,6 @@ def described(plan: Plan, expected: Estimate) -> list[str]:
 
 
 BEFORE = ("human", "base", "rows", REFERENCE)
-
-
-class OneOfMany:
-    """Progress of one run among many: its last generation is told, and the stages say which run they are of.
-
-    What several runs say in the same words is said once.
-    """
-
-    def __init__(self, progress: Progress, measure: str) -> None:
-        self.name = ""
-        self._progress, self._measure = progress, measure
-        self._last = 0
-        self._said: set[str] = set()
-
-    def say(self, line: str) -> None:
-        """See `types.Progress`."""
-        if line not in self._said:
-            self._said.add(line)
-            self._progress.say(line)
-
-    def stage(self, label: str, total: int | None = None, unit: str = "") -> AbstractContextManager[Any]:
-        """See `types.Progress`."""
-        stage: AbstractContextManager[Any] = self._progress.stage(f"{self.name} · {label}", total, unit)
-        return stage
-
-    def started(self, generation: int, generations: int) -> None:
-        """See `types.Progress`."""
-        self._last = generations - 1
-        self._progress.started(generation, generations)
-
-    def finished(self, generation: int, readings: Mapping[str, float | None]) -> None:
-        """See `types.Progress`."""
-        if generation == self._last:
-            value = number(readings.get(self._measure))
-            self.say(f"{self.name}: {self._measure} {value} in generation {generation}")
 
 
 def _costs(path: Path) -> list[tuple[float, float]]:

@@ -75,17 +75,16 @@ def export(run: Path, out: Path | None = None, *, account: str | None = None, pr
         ) from None
     notes = []
     plan = _dataset(lineage)
-    if lineage.models:
-        plan |= _models(lineage)
-    else:
+    plan |= _models(lineage)
+    if missing := len(lineage.generations) - len(lineage.models):
         substrate = lineage.manifest["config"]["substrate"]
-        notes.append(f"the models are left out: transformers does not know those of substrate {substrate}")
+        why = "they were pruned" if lineage.pruned else f"transformers does not know those of substrate {substrate}"
+        notes.append(f"{missing} of {len(lineage.generations)} models are left out: {why}")
     if account is None:
         notes.append("the cards name each other without an account; give --account NAME to have it in their ids")
     _write(out, plan, progress)
     folders = [(out / CORPORA, lineage.dataset, "dataset")]
-    if lineage.models:
-        folders += [(out / g.folder, lineage.model_id(g.number), "model") for g in lineage.generations]
+    folders += [(out / g.folder, lineage.model_id(g.number), "model") for g in lineage.models]
     return Export(tuple(folders), tuple(notes))
 
 
@@ -117,7 +116,7 @@ def _models(lineage: Lineage) -> Plan:
     from lmcollapse.export.cards import model_card
 
     plan: Plan = {}
-    for generation in lineage.generations:
+    for generation in lineage.models:
         folder = lineage.run / generation.folder / "model"
         for file in files.files_in(folder):
             if file.name not in (RECORD, CARD):

@@ -13,7 +13,7 @@ from lmcollapse.parquet import read_born
 from lmcollapse.readings import flat, load_readings
 from lmcollapse.results import manifest_of, of_chains, of_images
 from lmcollapse.steps import ARTEFACTS, folder_of
-from lmcollapse.store import MANIFEST, RECORD, damaged, members_of, read_record
+from lmcollapse.store import MANIFEST, RECORD, damaged, is_pruned, members_of, read_record
 from lmcollapse.types import HUMAN, UserError
 
 CONFIG = "config.json"
@@ -81,7 +81,7 @@ class Lineage:
     name : of the run, as the hub takes it.
     account : whose the exported repositories will be; None where that is not known.
     pretrained : what the base folder says of a pretrained model; None for one from scratch.
-    models : whether its models are transformers folders.
+    models : the generations whose models are there, as transformers folders.
     """
 
     run: Path
@@ -90,7 +90,7 @@ class Lineage:
     manifest: Mapping[str, Any]
     generations: tuple[Generation, ...]
     pretrained: Mapping[str, Any] | None
-    models: bool
+    models: tuple[Generation, ...]
 
     def repository(self, suffix: str) -> str:
         """The id of one of the exported repositories."""
@@ -100,6 +100,11 @@ class Lineage:
     def dataset(self) -> str:
         """The id of the corpora."""
         return self.repository("corpora")
+
+    @property
+    def pruned(self) -> bool:
+        """Whether models were removed on purpose."""
+        return any(is_pruned(self.run / generation.folder / "model") for generation in self.generations)
 
     def model_name(self, generation: int) -> str:
         """The name of a generation's model."""
@@ -173,7 +178,7 @@ def lineage_of(run: Path, account: str | None = None) -> Lineage:
         of_hub = json.loads(pretrained.read_bytes()) if pretrained.is_file() else None
         if not found:
             raise UserError(f"{run} has no finished generation yet; go on with the run first")
-        models = all((run / generation.folder / "model" / CONFIG).is_file() for generation in found)
+        models = tuple(g for g in found if (run / g.folder / "model" / CONFIG).is_file())
         name = re.sub(r"[^A-Za-z0-9._-]+|--+|\.\.+", "-", run.resolve().name).strip("-._") or "run"
         lineage = Lineage(run, name, account, manifest, found, of_hub, models)
         lineage.check()

@@ -1,0 +1,131 @@
+"""The figure of a reproduction: its panels, and the paper's own numbers beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from lmcollapse.catalog import find
+from lmcollapse.figures.style import COLOURS, DASHES, DOUBLE, MARKERS, generation_axis, log_axis, save, styled
+from lmcollapse.reproductions.evidence import Evidence
+from lmcollapse.reproductions.panels import Panel, Published
+from lmcollapse.reproductions.results import Judged
+from lmcollapse.trajectories import Estimate
+from lmcollapse.types import HUMAN
+
+BAND = 0.18
+SEED = 0.5
+THEORY: dict[str, Any] = {"color": "black", "linestyle": (0, (1, 1.5)), "linewidth": 1.2}
+HUMAN_LINE: dict[str, Any] = {"color": "0.6", "linewidth": 0.8}
+MARKED = 25
+"""Lines of up to so many points have markers."""
+
+
+def draw_all(judged: Judged, runs: Sequence[Path], folder: Path) -> list[Path]:
+    """The figure of a reproduction, and those of the catalogue that belong to it; the files.
+
+    runs : without any, only what the small table has is drawn.
+    """
+    files = save(draw(judged), folder, judged.reproduction.name)
+    for name in judged.reproduction.pictures if runs else ():
+        for stem, figure in find("figure", name)(runs).items():
+            files += save(figure, folder, f"{judged.reproduction.name}-{stem}")
+    return files
+
+
+@styled
+def draw(judged: Judged) -> Figure:
+    """Means over seeds with their 95 % t-intervals, single seeds as thin lines, theory dashed."""
+    panels = judged.reproduction.panels(judged.evidence)
+    columns = 3 if len(panels) in (3, 5, 6) else 2
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(DOUBLE, (2.1 if columns == 3 else 2.3) * rows), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes, panel in zip(grid.flat, panels, strict=False):
+        if isinstance(panel, Published):
+            _published(axes, panel)
+        else:
+            _panel(axes, panel, judged.evidence)
+        axes.set_title(panel.title, loc="left", fontweight="bold")
+    for axes in grid.flat[len(panels) :]:
+        axes.remove()
+    return figure
+
+
+def _panel(axes: Axes, panel: Panel, found: Evidence) -> None:
+    names = panel.conditions or tuple(found.table["condition"].unique())
+    values: list[float] = []
+    for place, name in enumerate(names):
+        runs = found[name]
+        trajectory = runs[panel.measure]
+        generations = sorted({g for run in trajectory.runs for g in run if 0 <= g <= runs.last})
+        shift = 1 if panel.long else 0
+        x = np.array(generations) + shift
+        means = [trajectory.at(generation) for generation in generations]
+        style = _style(place, len(x))
+        for run in trajectory.runs if len(trajectory.runs) > 1 else ():
+            y = [run.get(generation, Estimate()).value for generation in generations]
+            axes.plot(x, y, color=style["color"], linewidth=0.5, alpha=SEED)
+        axes.fill_between(x, [e.low for e in means], [e.high for e in means], color=style["color"], alpha=BAND, lw=0)
+        axes.plot(x, [e.value for e in means], label=name, **style)
+        values += [estimate.value for estimate in means]
+        if name in panel.theory:
+            theory = np.asarray(panel.theory[name])[generations]
+            axes.plot(x, theory, zorder=4, **THEORY)
+            values += theory.tolist()
+    human = found[names[0]][panel.measure].at(HUMAN).value
+    if np.isfinite(human) and (human > 0 or not panel.steep):
+        axes.axhline(human, zorder=0.5, **HUMAN_LINE)
+    if panel.theory:
+        axes.plot([], [], label="theory", **THEORY)
+    last = max(found[name].last for name in names)
+    if panel.long:
+        axes.set_xscale("log")
+        log_axis(axes.xaxis, 1, last + 1)
+        axes.set_xlim(1, last + 1)
+        axes.set_xlabel("fits")
+    else:
+        generation_axis(axes.xaxis, last + 1)
+        axes.set_xlabel("generation")
+    _values(axes, np.array(values), panel.steep)
+    axes.set_ylabel(panel.label)
+    _legend(axes)
+
+
+def _legend(axes: Axes) -> None:
+    axes.legend(fontsize=6.5, framealpha=0.8, edgecolor="none", borderpad=0.2, handlelength=2.5)
+
+
+def _values(axes: Axes, values: np.ndarray[Any, np.dtype[np.float64]], steep: bool) -> None:
+    known = values[np.isfinite(values)]
+    if steep and len(known) and (known > 0).any():
+        positive = known[known > 0]
+        axes.set_yscale("log")
+        log_axis(axes.yaxis, positive.min(), positive.max())
+        axes.set_ylim(positive.min() / 1.3, positive.max() * 1.3)
+    elif len(known) and known.min() >= 0:
+        axes.set_ylim(0, None)
+
+
+def _published(axes: Axes, panel: Published) -> None:
+    for place, line in enumerate(panel.lines):
+        axes.plot(line.x, line.y, label=line.name, markerfacecolor="white", **_style(place, len(line.x)))
+    last = max(x for line in panel.lines for x in line.x)
+    generation_axis(axes.xaxis, int(last) + 1)
+    axes.set_xlabel("generation")
+    if panel.steep:
+        axes.set_yscale("log")
+    else:
+        axes.set_ylim(0, None)
+    axes.set_ylabel(panel.label)
+    _legend(axes)
+
+
+def _style(place: int, points: int) -> dict[str, Any]:
+    style: dict[str, Any] = {"color": COLOURS[place % len(COLOURS)], "linestyle": DASHES[place % len(DASHES)]}
+    return style | ({"marker": MARKERS[place % len(MARKERS)], "markersize": 3} if points <= MARKED else {})

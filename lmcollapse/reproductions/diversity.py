@@ -1,0 +1,62 @@
+"""What becomes of the variety of words and phrases (Guo et al. 2024)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from lmcollapse.reproductions.evidence import Evidence, Finding, above, below, factor, finding
+from lmcollapse.reproductions.panels import Line, Panel, Published
+from lmcollapse.reproductions.papers import GUO as PAPER
+
+__all__ = ["PAPER", "PICTURES", "claims", "panels"]
+
+PICTURES = ()
+CONDITIONS = ("temperature 0.8", "temperature 1.0")
+FALLING = {
+    "type_token_ratio": ("type-token ratio", "news 7.36 to 3.66, stories 2.23 to 0.61 (in per cent, whole text)"),
+    "distinct_2": ("distinct-2", "abstracts 35.4 % to 13.3 %"),
+    "semantic_diversity": ("semantic diversity", "falls"),
+    "tail_coverage": ("coverage of rare words", "not in the paper"),
+}
+
+
+def claims(found: Evidence) -> Iterator[Finding]:
+    """Diversity in the last iteration over that of the model fitted to human text."""
+    for name in CONDITIONS:
+        runs = found[name]
+        for measure, (words, published) in FALLING.items():
+            yield finding(
+                f"{words.capitalize()} falls, {name}",
+                factor(runs[measure], runs.last),
+                below,
+                1.0,
+                f"{words}, generation {runs.last} over generation 0",
+                published,
+            )
+        yield finding(
+            f"Texts become more like each other, {name}",
+            factor(runs["self_bleu"], runs.last),
+            above,
+            1.0,
+            f"self-BLEU, generation {runs.last} over generation 0",
+            "self-BLEU rises",
+        )
+
+
+def panels(found: Evidence) -> Sequence[Panel | Published]:
+    """Words, phrases, texts, meaning, and the paper's numbers."""
+    return [
+        Panel("Words", "type_token_ratio", "type-token ratio", CONDITIONS),
+        Panel("Phrases", "distinct_2", "distinct-2", CONDITIONS),
+        Panel("Texts", "self_bleu", "self-BLEU", CONDITIONS),
+        Panel("Meaning", "semantic_diversity", "semantic diversity", CONDITIONS),
+        Published(
+            "Published: OPT-350M",
+            "over the first iteration",
+            (
+                Line("type-token ratio, news", [0, 6], [1, 3.66 / 7.36]),
+                Line("type-token ratio, stories", [0, 6], [1, 0.61 / 2.23]),
+                Line("distinct-2, abstracts", [0, 6], [1, 13.3 / 35.4]),
+            ),
+        ),
+    ]

@@ -1,0 +1,14 @@
+"""Guo et al. 2024 (arXiv 2311.09807), again: diversity.
+
+Small on two cores, at the paper's size with `--scale paper`; `lmcollapse/reproductions/` has the runs and the claims.
+"""
+
+import sys
+
+from lmcollapse.cli import main
+
+NAMES = ("diversity",)
+
+if __name__ == "__main__":
+    for name in NAMES:
+        main(["reproduce", name, *sys.argv[1:]])

@@ -1,0 +1,274 @@
+"""Sweeps: which runs a file stands for, what they share, that several processes and kills change nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lmcollapse.config import parse
+from lmcollapse.loop import run
+from lmcollapse.sharing import Peers
+from lmcollapse.store import Part, is_pruned, open_run, read_manifest, read_metrics
+from lmcollapse.sweeps import plan, runs_in, work
+from lmcollapse.types import Silent, UserError
+from lmcollapse.verify import verify
+from tests.compare import different_files
+from tests.text import FEW_MEASURES, text_file
+
+TENTH = {"kind": "mix", "human_fraction": 0.1}
+
+
+@pytest.fixture
+def given(tmp_path: Path) -> dict[str, Any]:
+    return {
+        "substrate": "tests.urn:Urn",
+        "start": "scratch",
+        "generations": 3,
+        "corpus": {"kind": "files", "path": str(text_file(tmp_path / "human.txt"))},
+        "measures": {**FEW_MEASURES, "words": 3000},
+        "sweep": {"seeds": 2, "grid": {"policy": ["replace", TENTH]}},
+    }
+
+
+def inodes(run: Path, name: str) -> set[int]:
+    return {file.stat().st_ino for file in (run / name).rglob("*") if file.is_file()}
+
+
+def test_a_grid_is_every_combination_with_every_seed(given: dict[str, Any], tmp_path: Path) -> None:
+    given["sweep"] = {"seeds": [3, 7], "grid": {"policy": ["replace", TENTH], "urn.smoothing": [0.0, 1e-05]}}
+    sweep = plan(given, tmp_path / "out")
+    assert sweep.conditions == [
+        "replace, smoothing=0.0",
+        "replace, smoothing=1e-05",
+        "mix human_fraction=0.1, smoothing=0.0",
+        "mix human_fraction=0.1, smoothing=1e-05",
+    ]
+    assert len(sweep.cells) == 8 and [cell.seed for cell in sweep.cells] == [3] * 4 + [7] * 4
+    last = sweep.cells[-1].config.model_dump()
+    assert (last["seed"], last["policy"]["human_fraction"], last["urn"]["smoothing"]) == (7, 0.1, 1e-05)
+    assert len({cell.path for cell in sweep.cells}) == 8
+
+
+def test_conditions_have_names_and_combine_with_the_grid(given: dict[str, Any], tmp_path: Path) -> None:
+    conditions = {"nothing kept": {"policy": "replace"}, "a tenth": {"policy": TENTH}}
+    given["sweep"] = {"seeds": 1, "conditions": conditions, "grid": {"urn.row_words": [10, 20]}}
+    sweep = plan(given, tmp_path / "out")
+    assert sweep.conditions == [f"{name}, row_words={n}" for name in conditions for n in (10, 20)]
+    assert work(sweep).failed == {}
+    manifest = read_manifest(sweep.cells[2].path)
+    assert manifest is not None and manifest["condition"] == "a tenth, row_words=10"
+
+
+def test_what_runs_have_in_common_is_made_once(given: dict[str, Any], tmp_path: Path) -> None:
+    sweep = plan(given, tmp_path / "out")
+    outcome = work(sweep)
+    assert len(outcome.made) == 4 and not outcome.failed and not outcome.elsewhere
+    replace, mixed = sweep.cells[0].path, sweep.cells[1].path
+    for name in (
+        "human",
+        "base",
+        "rows",
+        "reference",
+        *(f"generation_000/{n}" for n in ("model", "corpus", "measures")),
+    ):
+        assert inodes(replace, name) == inodes(mixed, name), name
+    assert not inodes(replace, "generation_001/model") & inodes(mixed, "generation_001/model")
+    for cell in sweep.cells:
+        alone = run(cell.config, tmp_path / "alone" / cell.path.parent.name / cell.path.name)
+        assert different_files(alone, cell.path) == []
+        assert not verify(cell.path).mismatches
+    assert work(plan(given, tmp_path / "out")).made == [], "it was finished"
+    assert [path.name for path in runs_in(sweep.out)] == ["seed_0", "seed_1"] * 2
+
+
+def test_policies_that_choose_alike_share_later_generations(given: dict[str, Any], tmp_path: Path) -> None:
+    same = {"kind": "mix", "human_fraction": 0}
+    given["sweep"] = {"seeds": 1, "grid": {"policy": ["replace", same]}}
+    sweep = plan(given, tmp_path / "out")
+    work(sweep)
+    a, b = (cell.path for cell in sweep.cells)
+    assert inodes(a, "generation_002/model") == inodes(b, "generation_002/model")
+
+
+def test_a_damaged_step_of_a_peer_is_not_taken(given: dict[str, Any], tmp_path: Path) -> None:
+    config = parse({key: value for key, value in given.items() if key != "sweep"})
+    first = run(config, tmp_path / "first")
+    model = first / "generation_000" / "model" / "model.json"
+    model.write_text(model.read_text().replace("0.0", "0.1", 1))
+    second = tmp_path / "second"
+    run(config, second, part=Part(peers=Peers((first, second), tmp_path / "locks")))
+    run(config, first)
+    assert different_files(first, second) == []
+    assert inodes(first, "rows") == inodes(second, "rows")
+    assert inodes(first, "generation_000/model") != inodes(second, "generation_000/model")
+
+
+def test_one_run_that_fails_leaves_the_others(given: dict[str, Any], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    sweep = plan(given, out)
+    broken = sweep.cells[1]
+    broken.path.mkdir(parents=True)
+    (broken.path / "mine.txt").write_text("no run")
+    outcome = work(sweep)
+    assert list(outcome.failed) == [broken.name] and "holds files but no run" in outcome.failed[broken.name]
+    assert len(outcome.made) == 3
+    (broken.path / "mine.txt").unlink()
+    assert work(plan(given, out)).made == [broken.name]
+
+
+def test_a_bug_leaves_its_traceback(given: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tests.urn import Urn
+
+    fit = Urn.fit
+
+    def failing(self: Urn, base: Path, train: Any, *rest: Any) -> Any:
+        if set(train.generation.tolist()) == {-1, 0}:
+            raise RuntimeError("out of luck")
+        return fit(self, base, train, *rest)
+
+    monkeypatch.setattr(Urn, "fit", failing)
+    outcome = work(plan(given, tmp_path / "out"))
+    assert len(outcome.made) == 2 and len(outcome.failed) == 2
+    (first, _) = sorted((tmp_path / "out" / "errors").iterdir())
+    assert "out of luck" in first.read_text() and "in failing" in first.read_text()
+
+
+def test_a_run_that_another_process_holds_is_passed_over(given: dict[str, Any], tmp_path: Path) -> None:
+    sweep = plan(given, tmp_path / "out")
+    with open_run(sweep.cells[0].path, Silent()):
+        outcome = work(sweep)
+    assert outcome.elsewhere == [sweep.cells[0].name] and len(outcome.made) == 3
+    assert work(sweep).made == [sweep.cells[0].name]
+
+
+def test_two_processes_share_the_work_and_no_step_is_made_twice(given: dict[str, Any], tmp_path: Path) -> None:
+    given["sweep"]["seeds"] = 4
+    file = tmp_path / "sweep.yaml"
+    file.write_text(json.dumps(given))
+    command = [sys.executable, "-m", "lmcollapse", "sweep", str(file), "--out", str(tmp_path / "out"), "--no-figures"]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for _ in range(2)]
+    said = [process.communicate(timeout=240)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    sweep = plan(given, tmp_path / "out")
+    assert all(cell.complete for cell in sweep.cells)
+    starts = [len(manifest["starts"]) for cell in sweep.cells if (manifest := read_manifest(cell.path))]
+    assert starts == [1] * 8, "a run was begun twice"
+    for replace, mixed in zip(sweep.cells[::2], sweep.cells[1::2], strict=True):
+        assert inodes(replace.path, "generation_000/model") == inodes(mixed.path, "generation_000/model")
+
+
+@pytest.mark.parametrize(("keep", "kept"), [("all", [0, 1, 2, 3]), ("first_last", [0, 3]), ("none", [])])
+def test_models_are_pruned_and_the_run_is_as_good_as_before(
+    given: dict[str, Any], tmp_path: Path, keep: str, kept: list[int]
+) -> None:
+    given |= {"generations": 4, "sweep": {**given["sweep"], "keep_models": keep}}
+    sweep = plan(given, tmp_path / "out")
+    work(sweep)
+    for cell in sweep.cells:
+        folders = [cell.path / f"generation_{g:03d}" / "model" for g in range(4)]
+        assert [g for g, folder in enumerate(folders) if (folder / "model.json").is_file()] == kept
+        assert [g for g, folder in enumerate(folders) if not is_pruned(folder)] == kept
+        alone = run(cell.config, tmp_path / "alone" / cell.path.parent.name / cell.path.name)
+        left = {f"generation_{g:03d}/model" for g in range(4) if g not in kept}
+        assert {str(Path(name).parent) for name in different_files(alone, cell.path)} == left
+        found = verify(cell.path)
+        assert not found.mismatches and sum("pruned" in note for note in found.notes) == len(left)
+        table = (cell.path / "metrics.jsonl").read_bytes()
+        run(cell.config, cell.path, part=cell.part)  # nothing that is there is needed
+        assert (cell.path / "metrics.jsonl").read_bytes() == table
+
+
+def test_a_pruned_model_that_is_needed_again_is_named(given: dict[str, Any], tmp_path: Path) -> None:
+    given["sweep"] |= {"seeds": 1, "keep_models": "none"}
+    sweep = plan(given, tmp_path / "out")
+    work(sweep)
+    cell = sweep.cells[0]
+    (cell.path / "generation_001" / "corpus" / "corpus.parquet").unlink()
+    with pytest.raises(UserError, match=r"generation_001/model was pruned \(keep_models\)"):
+        run(cell.config, cell.path)
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ({"sedes": 3}, "did you mean 'seeds'"),
+        ({"seeds": 0}, "sweep.seeds is 0"),
+        ({"seeds": [1, 1]}, r"sweep.seeds is \[1, 1\]"),
+        ({"grid": {"policy": []}}, "sweep.grid.policy has no values"),
+        ({"grid": {"polici": ["replace"]}}, "did you mean 'policy'"),
+        ({"grid": {"policy": ["replace", "replace"]}}, "two conditions are called 'replace'"),
+        ({"conditions": {"a b": {}, "a?b": {}}}, "too much alike"),
+        ({"conditions": {"x": {"generations": 0}}}, r"\(x\): 'generations' is 0"),
+        ({"keep_models": "some"}, "keep_models"),
+        ("replace", "is a section"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_anything_is_made(
+    given: dict[str, Any], tmp_path: Path, section: Any, message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        plan({**given, "sweep": section}, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_sweep_is_no_run_and_a_run_no_sweep(given: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="take `lmcollapse sweep`"):
+        parse(given)
+    sweep = plan(given, tmp_path / "out")
+    with open_run(tmp_path / "out", Silent()), pytest.raises(UserError, match="is a run"):
+        work(sweep)
+
+
+def test_names_cannot_leave_the_directory(given: dict[str, Any], tmp_path: Path) -> None:
+    given["sweep"] = {"seeds": 1, "conditions": {"../../up": {}, "/root": {}}}
+    for cell in plan(given, tmp_path / "out").cells:
+        assert cell.path.resolve().is_relative_to((tmp_path / "out").resolve())
+    work(plan(given, tmp_path / "out"))
+    known = json.loads((tmp_path / "out" / "sweep.json").read_text())
+    known["runs"][0]["path"] = "../elsewhere"
+    (tmp_path / "out" / "sweep.json").write_text(json.dumps(known))
+    with pytest.raises(UserError, match="damaged"):
+        runs_in(tmp_path / "out")
+
+
+def test_killed_anywhere_it_ends_with_the_same_bytes(given: dict[str, Any], tmp_path: Path) -> None:
+    """SIGKILL at times spread over the sweep, while models are pruned and steps shared."""
+    given["sweep"] |= {"seeds": 1, "keep_models": "first_last"}
+    file = tmp_path / "sweep.yaml"
+    file.write_text(json.dumps(given))
+    whole = plan(given, tmp_path / "whole")
+    work(whole)
+    code = (
+        "import os, sys, pathlib; from lmcollapse import files; from lmcollapse.sweeps import load_sweep, work\n"
+        "left, flush = int(sys.argv[3]), files.flush\n"
+        "def counting(path):\n"
+        "    global left; left -= 1; flush(path)\n"
+        "    if left == 0: os.kill(os.getpid(), 9)\n"
+        "files.flush = counting\n"
+        "work(load_sweep(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])))\n"
+    )
+    out = tmp_path / "killed"
+    killed = 0
+    for flushes in range(11, 200, 23):
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(file), str(out), str(flushes)],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode in (0, -9), done.stderr
+        killed += done.returncode == -9
+        if done.returncode == 0:
+            break
+    else:
+        pytest.fail("it never ended")
+    assert killed >= 3
+    for one, other in zip(whole.cells, plan(given, out).cells, strict=True):
+        assert different_files(one.path, other.path) == []
+        assert len(read_metrics(other.path)) == 3
