@@ -70,7 +70,7 @@ def sequences(runs: Sequence[Path], judge: int = 0) -> pd.DataFrame:
     judge : its place in `judges`; 0 for generation 0's model.
     """
     parts = [
-        pd.DataFrame({**run, "generation": generation, "perplexity": _sequence_perplexities(path, generation, judge)})
+        pd.DataFrame({**run, "generation": generation, "perplexity": sequence_perplexities(path, generation, judge)})
         for path, run in _described(runs)
         if not of_chains(manifest_of(path)) and not of_images(manifest_of(path))
         for generation in range(len(_readings(path)))
@@ -166,7 +166,7 @@ def _with_intervals(readings: Mapping[str, float | None]) -> Iterator[dict[str, 
             }
 
 
-def _sequence_perplexities(run: Path, generation: int, judge: int) -> Floats:
+def sequence_perplexities(run: Path, generation: int, judge: int) -> Floats:
     file = run / folder_of(generation) / "scores" / judged_file(judge)
     try:
         scores = read_scores(file)
