@@ -40,7 +40,9 @@ def table(runs: Sequence[Path]) -> pd.DataFrame:
 
 def over_chains(runs: Sequence[Path]) -> pd.DataFrame:
     """The runs of chains among these as in `table`, with percentiles over the chains: columns `p5`, `p50` and `p95`."""
-    return _tidy([run for run in runs if of_chains(manifest_of(run))], COLUMNS + OVER_CHAINS)
+    found = _tidy(runs, COLUMNS + OVER_CHAINS)
+    chosen = [run["run"] for path, run in _described(runs) if of_chains(manifest_of(path))]
+    return found[found["run"].isin(chosen)].reset_index(drop=True)
 
 
 def _tidy(runs: Sequence[Path], columns: Sequence[str]) -> pd.DataFrame:
@@ -167,6 +169,7 @@ def _with_intervals(readings: Mapping[str, float | None]) -> Iterator[dict[str, 
 
 
 def sequence_perplexities(run: Path, generation: int, judge: int) -> Floats:
+    """`(sequences,)` of what a generation wrote, under a judge, by its place in `judges`."""
     file = run / folder_of(generation) / "scores" / judged_file(judge)
     try:
         scores = read_scores(file)

@@ -15,6 +15,7 @@ from lmcollapse.figures.style import COLOURS, DASHES, DOUBLE, MARKERS, generatio
 from lmcollapse.reproductions.evidence import Evidence
 from lmcollapse.reproductions.panels import Panel, Published
 from lmcollapse.reproductions.results import Judged
+from lmcollapse.tidy import tidy
 from lmcollapse.trajectories import Estimate
 from lmcollapse.types import HUMAN
 
@@ -32,8 +33,9 @@ def draw_all(judged: Judged, runs: Sequence[Path], folder: Path) -> list[Path]:
     runs : without any, only what the small table has is drawn.
     """
     files = save(draw(judged), folder, judged.reproduction.name)
-    for name in judged.reproduction.pictures if runs else ():
-        for stem, figure in find("figure", name)(runs).items():
+    found = tidy(runs) if runs and judged.reproduction.pictures else None
+    for name in judged.reproduction.pictures if found is not None else ():
+        for stem, figure in find("figure", name)(found).items():
             files += save(figure, folder, f"{judged.reproduction.name}-{stem}")
     return files
 

@@ -47,6 +47,7 @@ styled = style.context(
             "figure.constrained_layout.w_pad": 0.07,
             "savefig.dpi": 200,
             "pdf.fonttype": 42,  # TrueType: text stays text, as publishers ask
+            "svg.hashsalt": "lmcollapse",  # else every file has names of its own
         },
     ]
 )
@@ -132,9 +133,9 @@ def log_axis(axis: Axis, low: float, high: float) -> tuple[float, float]:
 
 @styled
 def save(figure: Figure, folder: Path, stem: str) -> list[Path]:
-    """Write a figure as PNG and PDF, the same bytes every time."""
+    """Write a figure as PNG, PDF and SVG, the same bytes every time."""
     files = []
-    for kind, metadata in [("png", {"Software": None}), ("pdf", {"CreationDate": None})]:
+    for kind, metadata in [("png", {"Software": None}), ("pdf", {"CreationDate": None}), ("svg", {"Date": None})]:
         content = BytesIO()
         figure.savefig(content, format=kind, metadata=metadata)
         files.append(folder / f"{stem}.{kind}")

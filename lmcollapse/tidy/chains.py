@@ -19,12 +19,11 @@ from lmcollapse.substrates.chain import ChainSubstrate
 from lmcollapse.substrates.discrete import Discrete
 from lmcollapse.substrates.gaussian_mixture import GaussianMixture
 from lmcollapse.theory import expected
-from lmcollapse.tidy.conditions import Described, first_of_each
-from lmcollapse.tidy.images import rows
+from lmcollapse.tidy.conditions import Described, curve, first_of_each
 from lmcollapse.types import HUMAN, Floats, Ints, State
 
 GENERATIONS = 500
-"""Generations of which percentiles and theory are kept, evenly on the logarithmic axis."""
+"""Generations of which percentiles and theory are kept."""
 SNAPSHOTS = 6
 """Generations of which models are kept."""
 PLACES, NEAR_PLACES, RANKS = 401, 101, 300
@@ -35,11 +34,12 @@ NARROW = 1e-9
 
 def of_chains(runs: Sequence[Described]) -> Iterator[pd.DataFrame]:
     """Parts of the table; models of the first run of each condition."""
+    every = [run.path for run in runs]  # names depend on all of them
     runs = [run for run in runs if is_of_chains(run.manifest)]
     if not runs:
         return
     by_name = {run.name: run for run in runs}
-    for name, found in over_chains([run.path for run in runs]).groupby("run", sort=False):
+    for name, found in over_chains(every).groupby("run", sort=False):
         run = by_name[str(name)]
         yield from _percentiles(run, found)
         yield from _theory(run, found)
@@ -51,7 +51,9 @@ def of_chains(runs: Sequence[Described]) -> Iterator[pd.DataFrame]:
 
 
 def spaced(count: int, most: int) -> Ints:
-    """At most so many of the numbers below `count`, evenly on a logarithmic axis from 1, first and last included."""
+    """At most so many of the numbers below `count`, evenly on a logarithmic axis, the first and the last included."""
+    if count <= most:
+        return np.arange(count)
     found: Ints = np.unique(np.geomspace(1, count, most).round().astype(np.int64)) - 1
     return found
 
@@ -123,28 +125,30 @@ def _ranks(run: Described, generation: int, probabilities: Floats) -> pd.DataFra
     """Probabilities in descending order."""
     ordered = np.sort(probabilities[probabilities > 0])[::-1]
     kept = spaced(len(ordered), RANKS)
-    return rows(run, generation, "probability", kept + 1.0, ordered[kept])
+    return curve(run, generation, "probability", kept + 1.0, ordered[kept])
 
 
 def _densities(run: Described, truth: Normals, models: Mapping[int, Normals]) -> Iterator[pd.DataFrame]:
     """Densities on the line, computed more closely where a single normal is narrow."""
     low, high = window(truth, models.values())
     everywhere = np.linspace(low[0], high[0], PLACES)
-    yield rows(run, HUMAN, "density", everywhere, truth.density(everywhere[:, None]))
+    # a component that is narrower than the gap between two places would fall between them
+    blur = (high[0] - low[0]) / PLACES if run.substrate == "gaussian_mixture" else NARROW
+    yield curve(run, HUMAN, "density", everywhere, truth.density(everywhere[:, None]))
     for generation, normals in models.items():
-        seen = normals.blurred(NARROW)
+        seen = normals.blurred(blur)
         places = everywhere
         if len(seen.means) == 1:
             near = np.linspace(-REACH, REACH, NEAR_PLACES) * seen.deviations[0, 0] + seen.means[0, 0]
             places = np.unique(np.concatenate([everywhere, near[(near >= low[0]) & (near <= high[0])]]))
-        yield rows(run, generation, "density", places, seen.density(places[:, None]))
+        yield curve(run, generation, "density", places, seen.density(places[:, None]))
 
 
 def _components(run: Described, generation: int, normals: Normals) -> Iterator[pd.DataFrame]:
     """A mixture of normals in two dimensions by its parameters."""
     numbers = np.arange(len(normals.weights), dtype=np.float64)
-    yield rows(run, generation, "component_weight", numbers, normals.weights)
+    yield curve(run, generation, "component_weight", numbers, normals.weights)
     for i in range(2):
-        yield rows(run, generation, f"component_mean_{i + 1}", numbers, normals.means[:, i])
+        yield curve(run, generation, f"component_mean_{i + 1}", numbers, normals.means[:, i])
         for j in range(i, 2):
-            yield rows(run, generation, f"component_covariance_{i + 1}{j + 1}", numbers, normals.covariances[:, i, j])
+            yield curve(run, generation, f"component_covariance_{i + 1}{j + 1}", numbers, normals.covariances[:, i, j])

@@ -9,6 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+from numpy.typing import ArrayLike
+
 from lmcollapse.results import condition_of, manifest_of, names
 
 MAY_DIFFER = ("seed", "generations")
@@ -49,6 +52,11 @@ def describe(runs: Sequence[Path]) -> list[Described]:
 def first_of_each(runs: Sequence[Described]) -> list[Described]:
     """The first run of each condition."""
     return list({run.condition: run for run in reversed(runs)}.values())[::-1]
+
+
+def curve(run: Described, generation: int, measure: str, at: ArrayLike, value: ArrayLike) -> pd.DataFrame:
+    """Numbers of one run, generation and measure as rows of the table."""
+    return pd.DataFrame({"run": run.name, "generation": generation, "measure": measure, "at": at, "value": value})
 
 
 def _told_apart(runs: list[Described]) -> list[Described]:

@@ -84,6 +84,6 @@ def _is_of(column: pd.Series[Any], kind: Any) -> bool:
 
 def _refusal(file: Path, why: str) -> UserError:
     return UserError(
-        f"{file}: no table of results ({' '.join(why.split())}); give one that `lmcollapse plot` wrote, with the columns "
-        f"{', '.join(COLUMNS)}"
+        f"{file}: no table of results ({' '.join(why.split())}); give one that `lmcollapse plot` wrote, with the "
+        f"columns {', '.join(COLUMNS)}"
     )

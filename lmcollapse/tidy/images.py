@@ -11,7 +11,7 @@ from lmcollapse.parquet import read_first_images, read_scores
 from lmcollapse.results import finished
 from lmcollapse.results import of_images as is_of_images
 from lmcollapse.steps import folder_of
-from lmcollapse.tidy.conditions import Described, first_of_each
+from lmcollapse.tidy.conditions import Described, curve, first_of_each
 from lmcollapse.types import HUMAN, Floats, Latents
 
 GENERATIONS, IMAGES = 8, 16
@@ -31,12 +31,7 @@ def of_images(runs: Sequence[Described]) -> Iterator[pd.DataFrame]:
         for generation in evenly(finished(run.path), SNAPSHOTS):
             latents = read_scores(run.path / folder_of(generation) / "scores" / "heldout.parquet").latents
             if latents is not None:
-                yield rows(run, generation, "latent_density", *_density(latents))
-
-
-def rows(run: Described, generation: int, measure: str, at: object, value: object) -> pd.DataFrame:
-    """A curve of a run as rows of the table."""
-    return pd.DataFrame({"run": run.name, "generation": generation, "measure": measure, "at": at, "value": value})
+                yield curve(run, generation, "latent_density", *_density(latents))
 
 
 def evenly(count: int, most: int) -> list[int]:
@@ -53,10 +48,10 @@ def _pixels(run: Described) -> Iterator[pd.DataFrame]:
     shape = found[HUMAN].shape[1:]
     kept = max(LEAST_IMAGES, PIXELS // (len(found) * int(np.prod(shape))))
     for name, size in zip(("height", "width", "channels"), shape, strict=True):
-        yield rows(run, HUMAN, f"image_{name}", [np.nan], [float(size)])
+        yield curve(run, HUMAN, f"image_{name}", [np.nan], [float(size)])
     for generation, images in found.items():
         flat = images[:kept].reshape(-1).astype(np.float64)
-        yield rows(run, generation, "image_pixel", np.arange(len(flat), dtype=np.float64), flat)
+        yield curve(run, generation, "image_pixel", np.arange(len(flat), dtype=np.float64), flat)
 
 
 def _density(inferred: Latents) -> tuple[Floats, Floats]:
