@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lmcollapse.figures.lines import SINGLE_SEED, Line, lines, of_each_kind, over_what
+from lmcollapse.figures.lines import SINGLE_SEED, Line, lines, marked, of_each_kind, over_what
 from lmcollapse.figures.style import DOUBLE, SINGLE, legend, line_styles, log_axis, styled
 from lmcollapse.tidy.chains import spaced
 from lmcollapse.types import HUMAN
@@ -50,8 +50,6 @@ THEORY: dict[str, Any] = {"color": "black", "linestyle": "--", "linewidth": 0.9}
 TRUTH: dict[str, Any] = {"color": "0.6", "linewidth": 0.8}
 POINTS = 500
 """Generations that are drawn of a long run, evenly on the logarithmic axis."""
-MARKS = 8
-"""Markers on a line of more than ten generations."""
 LOG_FROM = 3
 """A measure that is never negative has a logarithmic axis where its largest value is so many times its smallest."""
 MARGIN = 1.15
@@ -79,15 +77,12 @@ def _draw(kind: str, found: pd.DataFrame) -> Figure:
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True)
     drawn = lines(found)
     generations = 1 + int(found["generation"].max())
-    shown = spaced(generations, POINTS)
+    shown = spaced(generations, POINTS).tolist()
     styles = line_styles([line.label for line in drawn], generations)
-    if generations > 10:
-        marked = np.searchsorted(shown, spaced(generations, MARKS)).tolist()
-        styles = {label: {**style, "markevery": marked} for label, style in styles.items()}
     truths = False
     for place, (axes, measure) in enumerate(zip(grid.flat, measures, strict=False)):
         human = found[(found["measure"] == measure) & (found["generation"] == HUMAN)]
-        truths |= _panel(axes, measure, drawn, set(human["value"].dropna()), styles, shown.tolist())
+        truths |= _panel(axes, measure, drawn, set(human["value"].dropna()), marked(styles, shown, generations), shown)
         axes.set_ylabel(LABELS.get(measure, measure.replace("_", " ")))
         if place + columns >= len(measures):  # the last one of its column
             axes.set_xlabel("fits, t = generation + 1")
@@ -107,13 +102,14 @@ def _panel(
     measure: str,
     drawn: Sequence[Line],
     truths: set[float],
-    styles: dict[str, dict[str, Any]],
+    style_of: Callable[[str, int], dict[str, Any]],
     shown: Sequence[int],
 ) -> bool:
     """One measure of all lines; returns whether the values that it has in truth can be drawn."""
     values: list[pd.Series[float]] = []
     for line in drawn:
-        style, rows = styles[line.label], line.rows(measure, shown)
+        rows = line.rows(measure, shown)
+        style = style_of(line.label, len(rows))
         low, high, theory = (line.rows(f"{measure}_{part}", shown) for part in ("p5", "p95", "theory"))
         if len(low):
             axes.fill_between(
@@ -125,7 +121,7 @@ def _panel(
             )
         for single in line.singles(measure, shown) if line.seeds > 1 else ():
             axes.plot(single["generation"] + 1, single["value"], color=style["color"], **SINGLE_SEED)
-        axes.plot(rows["generation"] + 1, rows["value"], **{**style, "markevery": _within(style, len(rows))})
+        axes.plot(rows["generation"] + 1, rows["value"], **style)
         axes.plot(theory["generation"] + 1, theory["value"], zorder=3, **THEORY)
         values += [part["value"] for part in (rows, low, high, theory)]
     known = pd.concat(values).to_numpy()
@@ -142,11 +138,6 @@ def _panel(
     for value in truths:
         axes.axhline(value, zorder=0.5, **TRUTH)
     return bool(truths)
-
-
-def _within(style: dict[str, Any], points: int) -> list[int] | None:
-    """Which points of a line have a marker; every one unless the style says otherwise."""
-    return [place for place in style["markevery"] if place < points] if "markevery" in style else None
 
 
 def _entries(

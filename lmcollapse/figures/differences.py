@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -10,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 
 from lmcollapse.figures.chains import BESIDE, POINTS
 from lmcollapse.figures.chains import LABELS as CHAIN_LABELS
-from lmcollapse.figures.lines import IMAGES, TEXT, kinds
+from lmcollapse.figures.lines import IMAGES, TEXT, kinds, marked, span
 from lmcollapse.figures.measures import BAND, LABELS, SWATCH
 from lmcollapse.figures.style import DOUBLE, SINGLE, generation_axis, legend, line_styles, log_axis, plain, styled
 from lmcollapse.pairs import paired
@@ -43,17 +42,16 @@ def _draw(kind: str, found: pd.DataFrame) -> Figure | None:
         return None
     chains = kind not in (TEXT, IMAGES)
     generations = 1 + int(found["generation"].max())
-    kept = spaced(generations, POINTS) if chains else np.arange(generations)
+    kept = spaced(generations, POINTS if chains else generations).tolist()
     chosen = found[found["measure"].isin(measures) & found["generation"].isin(kept)]
     pairs = paired(chosen)
     figure = Figure(figsize=(DOUBLE if len(measures) > 1 else SINGLE, 2.2), layout="constrained")
     grid = figure.subplots(1, len(measures), squeeze=False)
     # the first condition keeps the colour that it has in the other figures
     styles = dict(list(line_styles(conditions, generations).items())[1:])
-    if generations > 10:
-        styles = {label: {**style, "marker": ""} for label, style in styles.items()} if chains else styles
+    style_of = marked(styles, kept, generations) if chains else lambda label, _: styles[label]
     for axes, measure in zip(grid[0], measures, strict=True):
-        _panel(axes, pairs[pairs["measure"] == measure], styles, 1 if chains else 0)
+        _panel(axes, pairs[pairs["measure"] == measure], style_of, 1 if chains else 0)
         axes.set_ylabel(LABELS.get(measure) or CHAIN_LABELS.get(measure, measure.replace("_", " ")))
         if chains:
             axes.set_xscale("log")
@@ -63,9 +61,8 @@ def _draw(kind: str, found: pd.DataFrame) -> Figure | None:
             generation_axis(axes.xaxis, generations)
             axes.set_xlim(-0.3, generations - 0.7)
         axes.set_xlabel("fits, t = generation + 1" if chains else "generation")
-    seeds = "–".join(str(n) for n in dict.fromkeys((pairs["seeds"].min(), pairs["seeds"].max())))
     figure.suptitle(plain(f"difference from {conditions[0]}", figure.get_figwidth() - 0.5, 2), fontsize=8)
-    legend(figure, {**styles, f"mean of {seeds} pairs with the same seed, 95 % t-interval": SWATCH})
+    legend(figure, {**styles, f"mean of {span(pairs['seeds'])} pairs with the same seed, 95 % t-interval": SWATCH})
     return figure
 
 
@@ -85,10 +82,10 @@ def _measures(kind: str, found: pd.DataFrame) -> list[str]:
     return [name for name in shown(dict.fromkeys(taken)) if name in taken][:MOST]
 
 
-def _panel(axes: Axes, pairs: pd.DataFrame, styles: dict[str, dict[str, object]], shift: int) -> None:
+def _panel(axes: Axes, pairs: pd.DataFrame, style_of: Callable[[str, int], dict[str, Any]], shift: int) -> None:
     axes.axhline(0, color="0.3", linewidth=0.8)
     for condition, rows in pairs.groupby("condition", sort=False):
-        rows, style = rows.sort_values("generation"), styles[str(condition)]
+        rows, style = rows.sort_values("generation"), style_of(str(condition), len(rows))
         x = rows["generation"] + shift
         axes.fill_between(x, rows["low"], rows["high"], color=style["color"], alpha=BAND, linewidth=0)
         axes.plot(x, rows["value"], **style)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from lmcollapse.metrics.sequence_perplexity import flat_name
+from lmcollapse.tidy.chains import spaced
 from lmcollapse.trajectories import LEAST_SEEDS, over_seeds
 
 TEXT, IMAGES = "text", "images"
@@ -22,6 +24,8 @@ CHAINS = {
 }
 """The substrates of chains, and a measure that no other one has."""
 
+MARKS = 8
+"""Markers on a line of more than ten generations of chains."""
 SINGLE_SEED: dict[str, Any] = {"linewidth": 0.5, "alpha": 0.6}
 """Single seeds beside their mean."""
 
@@ -76,10 +80,32 @@ def lines(found: pd.DataFrame, *, by_run: bool = False) -> list[Line]:
 
 def over_what(drawn: Sequence[Line]) -> str:
     """What the lines are that stand for several runs, "" where none does."""
-    seeds = sorted({line.seeds for line in drawn if line.seeds > 1})
-    if not seeds:
-        return ""
-    return f"mean of {'–'.join(str(n) for n in dict.fromkeys((seeds[0], seeds[-1])))} seeds, 95 % t-interval"
+    seeds = [line.seeds for line in drawn if line.seeds > 1]
+    return f"mean of {span(seeds)} seeds, 95 % t-interval" if seeds else ""
+
+
+def span(numbers: Iterable[int]) -> str:
+    """ "3" or "3–5"."""
+    ordered = sorted(numbers)
+    return "–".join(str(number) for number in dict.fromkeys((ordered[0], ordered[-1])))
+
+
+def marked(
+    styles: dict[str, dict[str, Any]], shown: Sequence[int], generations: int
+) -> Callable[[str, int], dict[str, Any]]:
+    """The styles of long lines: markers in a few places, evenly on a logarithmic axis.
+
+    shown : the generations that are drawn, out of so many.
+
+    Returns the style for a label and so many points.
+    """
+    places = np.searchsorted(shown, spaced(generations, MARKS)).tolist()
+
+    def style(label: str, points: int) -> dict[str, Any]:
+        few = {"markevery": [place for place in places if place < points]} if generations > 10 else {}
+        return styles[label] | few
+
+    return style
 
 
 def kinds(found: pd.DataFrame) -> dict[str, pd.DataFrame]:

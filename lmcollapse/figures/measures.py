@@ -71,6 +71,7 @@ FIGURES = {
 
 HUMAN_LINE: dict[str, Any] = {"color": "0.6", "linewidth": 0.8}
 DRIFT_LINE: dict[str, Any] = {"linestyle": ":", "linewidth": 1}
+ENDS = ["value", "low", "high"]
 BAND = 0.2
 """Opacity of intervals."""
 SWATCH: dict[str, Any] = {"color": "0.3", "linewidth": 5, "alpha": BAND}
@@ -104,7 +105,11 @@ def _draw(readings: pd.DataFrame, panels: list[list[str]]) -> Figure:
     for row, measures_of_row in enumerate(panels):
         for column, measure in enumerate(measures_of_row):
             axes = grid[row, column]
-            human = readings[(readings["measure"] == measure) & (readings["generation"] == HUMAN)]
+            human = readings[(readings["measure"] == measure) & (readings["generation"] == HUMAN)][ENDS].dropna(
+                how="all"
+            )
+            if over_what(drawn):  # each seed has its own human text, and the lines are means
+                human = human.mean().to_frame().T
             _panel(axes, measure, drawn, human, styles)
             generation_axis(axes.xaxis, generations)
             axes.set_xlim(-0.3, generations - 0.7)

@@ -8,11 +8,12 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from lmcollapse.figures.lines import span
 from lmcollapse.figures.style import DOUBLE, PALE, SINGLE, generation_axis, log_axis, plain, styled
 from lmcollapse.trajectories import LEAST_SEEDS
 from lmcollapse.types import Floats
 
-LABEL = "sequence perplexity under {judge}\n(lines: 1 % to 99 % quantile, marked at the median)"
+LABEL = "sequence perplexity under {judge}\n({means}lines: 1 % to 99 % quantile, marked at the median)"
 PREFIX, HISTOGRAM, QUANTILE = "sequence_perplexity_", "histogram", "quantile"
 TALLEST = 0.85
 """Height of the tallest histogram of a run; the distance between generations is 1."""
@@ -32,18 +33,17 @@ def sequence_perplexity(found: pd.DataFrame) -> dict[str, Figure]:
         judge = measure.removeprefix(PREFIX).removesuffix(HISTOGRAM).rstrip("_")
         quantiles = found[found["measure"] == measure.removesuffix(HISTOGRAM) + QUANTILE]
         name = plain(judge, DOUBLE, 1) if judge else "generation 0's model"
+        seeds = [n for n in _seeds(quantiles) if n >= LEAST_SEEDS]
+        means = f"mean of {span(seeds)} seeds; " if seeds else ""
         drawn["_".join(["sequence_perplexity", *([judge] if judge else [])])] = _draw(
-            _panels(found[found["measure"] == measure]), _panels(quantiles), name
+            _panels(found[found["measure"] == measure]), _panels(quantiles), LABEL.format(judge=name, means=means)
         )
     return drawn
 
 
 def _panels(curves: pd.DataFrame) -> dict[str, dict[int, pd.DataFrame]]:
     """`at` and `value` by generation, of each run, or of conditions with several seeds."""
-    seeds = curves.groupby("condition")["run"].transform("nunique")
-    together = seeds >= LEAST_SEEDS
-    label = curves["condition"].where(together, curves["run"])
-    label = label + (" (mean of " + seeds.astype(str) + " seeds)").where(together, "")
+    label = curves["condition"].where(_seeds(curves) >= LEAST_SEEDS, curves["run"])
     means = curves.assign(label=label).groupby(["label", "generation", "at"], sort=False)["value"].mean().reset_index()
     return {
         str(name): {int(str(g)): part.sort_values("at") for g, part in rows.groupby("generation")}
@@ -51,8 +51,13 @@ def _panels(curves: pd.DataFrame) -> dict[str, dict[int, pd.DataFrame]]:
     }
 
 
+def _seeds(curves: pd.DataFrame) -> pd.Series[int]:
+    """Of each row, how many runs its condition has."""
+    return curves.groupby("condition")["run"].transform("nunique")
+
+
 def _draw(
-    histograms: dict[str, dict[int, pd.DataFrame]], quantiles: dict[str, dict[int, pd.DataFrame]], judge: str
+    histograms: dict[str, dict[int, pd.DataFrame]], quantiles: dict[str, dict[int, pd.DataFrame]], label: str
 ) -> Figure:
     columns = min(3, len(histograms))
     rows = -(-len(histograms) // columns)
@@ -67,7 +72,7 @@ def _draw(
             axes.set_title(plain(name, 0.8 * DOUBLE / columns, lines=3))
     for axes in grid.flat[len(histograms) :]:
         axes.remove()
-    figure.supxlabel(LABEL.format(judge=judge), fontsize=8)
+    figure.supxlabel(label, fontsize=8)
     figure.supylabel("generation", fontsize=8)
     return figure
 
