@@ -58,7 +58,7 @@ class Condition:
 
 
 class Evidence:
-    """The tidy table of a reproduction's runs, by condition."""
+    """The tidy table of a reproduction's runs, by condition; of seeds that all conditions have, since they are pairs."""
 
     def __init__(self, table: pd.DataFrame) -> None:
         self.table = table
@@ -77,11 +77,6 @@ class Evidence:
                 "the reproduction"
             )
         return self._conditions[name]
-
-    @property
-    def seeds(self) -> int:
-        """How many each condition has, at least."""
-        return min((len(condition.seeds) for condition in self._conditions.values()), default=0)
 
 
 def _condition(name: str, rows: pd.DataFrame, asked: set[str]) -> Condition:
