@@ -115,7 +115,7 @@ def test_seeds_are_paired_by_number_and_not_by_place() -> None:
 
 
 def test_what_is_missing_is_named(found: Evidence) -> None:
-    with pytest.raises(UserError, match="no runs of 'accumulate' yet .there are: rising, flat"):
+    with pytest.raises(UserError, match=r"no runs of 'accumulate' yet \(there are: rising, flat"):
         found["accumulate"]
     with pytest.raises(UserError, match="have no measure 'mauve'"):
         found["flat"]["mauve"]
