@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from benchmarks.measure_child import peak
 
+from benchmarks.measure_child import peak
 from lmcollapse.config import parse
 from lmcollapse.loop import run
 from lmcollapse.store import Artefact, Run
