@@ -38,7 +38,7 @@ def generations(settings: Settings) -> Iterator[Row]:
     for generation in range(GENERATIONS):
         steps = [step for step in found["steps"] if step["step"].startswith(f"generation_{generation:03d}")]
         side = f"generation {generation}"
-        yield Row("generations", side, sum(step["seconds"] for step in steps), "s", None)
+        yield Row("generations", side, sum(step["seconds"] for step in steps), "s of processor", None)
         yield Row("generations", side, max(step["peak"] for step in steps) / 2**20, "MiB peak", None)
         yield Row("generations", side, sum(step["bytes"] for step in steps) / 1e6, "MB", None)
 
@@ -49,7 +49,7 @@ def _pipeline(case: str, tokens: int, generations: int, policy: str) -> Iterator
     for step in found["steps"]:
         if step["step"].startswith("generation_000"):
             continue  # as the next one, without references to make
-        yield Row(case, step["step"], step["seconds"], "s", None)
+        yield Row(case, step["step"], step["seconds"], "s of processor", None)
         yield Row(case, step["step"], step["peak"] / 2**20, "MiB peak", None)
         yield Row(case, step["step"], step["bytes"] / found["tokens"], "bytes/token", None)
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -69,16 +70,16 @@ class NoModel(CausalLM):
 
 
 def watched(steps: list[dict[str, Any]]) -> Callable[..., Artefact[Any]]:
-    """`Run.make` that notes the peak of memory during each step, where the kernel can be asked to forget it."""
+    """`Run.make` that notes processor time and, where the kernel can be asked to forget it, the peak of memory."""
     make, forget = Run.make, Path("/proc/self/clear_refs")
 
     def making(self: Run, name: str, *given: Any, **named: Any) -> Artefact[Any]:
         if forget.exists():
             forget.write_text("5", encoding="ascii")
+        began = time.process_time()
         artefact = make(self, name, *given, **named)
-        record: Mapping[str, Any] = json.loads((artefact.path / "step.json").read_text(encoding="utf-8"))
         size = sum(file.stat().st_size for file in artefact.path.iterdir())
-        steps.append({"step": name, "seconds": record["seconds"], "peak": peak(), "bytes": size})
+        steps.append({"step": name, "seconds": time.process_time() - began, "peak": peak(), "bytes": size})
         return artefact
 
     return making
