@@ -81,7 +81,7 @@ def _numbers(numbers: Sequence[int]) -> str:
 def _pairing(gathered: Gathered) -> str:
     together = [one for one in gathered.conditions if one.together]
     if len(together) == len(gathered.conditions):
-        return "; runs with the same seed share all random numbers that their conditions leave them, intervals are over seeds"
+        return "; runs of one seed have generation 0 and their random numbers in common, and intervals are over seeds"
     return "; with three or more of each condition intervals would be over seeds, here they are each run's own"
 
 
