@@ -239,7 +239,7 @@ def over_seeds(found: pd.DataFrame) -> pd.DataFrame:
 
 
 def paired(found: pd.DataFrame, against: str) -> pd.DataFrame:
-    """What each condition differs by from the one named `against`, seed by seed: mean, and 95 % interval (t over seeds).
+    """What conditions differ by from the one named `against`, seed by seed: mean, and 95 % interval (t over seeds).
 
     Columns: `condition`, `against`, `generation`, `measure`, `value`, `low`, `high`, `seeds` (that both conditions have
     in this generation). Human text, which they share, is left out.

@@ -24,7 +24,9 @@ ARGUMENTS = (
 )
 
 # the browser reads commands from descriptor 3 and answers on 4
-LAUNCH = "import os, sys; os.dup2(int(sys.argv[1]), 3); os.dup2(int(sys.argv[2]), 4); os.execv(sys.argv[3], sys.argv[3:])"
+LAUNCH = (
+    "import os, sys; os.dup2(int(sys.argv[1]), 3); os.dup2(int(sys.argv[2]), 4); os.execv(sys.argv[3], sys.argv[3:])"
+)
 
 
 class Browser:
@@ -52,7 +54,7 @@ class Browser:
 
     def _read(self) -> dict[str, Any]:
         while b"\0" not in self._waiting:
-            part = self._answers.read1(1 << 16)  # type: ignore[attr-defined]
+            part = self._answers.read1(1 << 16)
             assert part, "the browser has gone"
             self._waiting += part
         message, _, self._waiting = self._waiting.partition(b"\0")
@@ -92,9 +94,7 @@ class Page:
     def size(self, width: int, height: int) -> None:
         """The window, in CSS pixels; a narrow one is a phone's."""
         phone = width < 600
-        self.call(
-            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=phone
-        )
+        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=phone)
 
     def value(self, expression: str) -> Any:
         """What an expression comes to in the page."""
@@ -106,7 +106,15 @@ class Page:
         """A key, down and up."""
         text = {"Enter": "\r", "Space": " "}.get(key)
         name = " " if key == "Space" else key
-        numbers = {"Tab": 9, "Enter": 13, "Space": 32, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40}
+        numbers = {
+            "Tab": 9,
+            "Enter": 13,
+            "Space": 32,
+            "ArrowLeft": 37,
+            "ArrowUp": 38,
+            "ArrowRight": 39,
+            "ArrowDown": 40,
+        }
         about = {"key": name, "code": code or key, "windowsVirtualKeyCode": numbers.get(key, 0)}
         self.call("Input.dispatchKeyEvent", type="keyDown", **about, **({"text": text} if text else {}))
         self.call("Input.dispatchKeyEvent", type="keyUp", **about)

@@ -43,6 +43,7 @@ LAYERS = [
         "verdicts",
         "verify",
     },
+    {"report"},
     {"cli"},
     {"__main__"},
 ]

@@ -31,11 +31,12 @@ def report(runs: Sequence[Path], out: Path) -> Path:
     """
     gathered = gather(runs)
     paths = [run.path for run in gathered.runs]
+    drawn = curves(gathered)
     page = render(
-        curves(gathered),
+        drawn,
         asked=asked(gathered),
         gathered=gathered,
-        findings=findings(gathered, paths),
+        findings=findings(gathered, paths, drawn),
         written=written(gathered),
         strips=strips(gathered),
         words_lost=words_lost(gathered),

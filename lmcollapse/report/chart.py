@@ -29,7 +29,10 @@ MARKED = 30
 """Generations up to which each has a marker."""
 LOG_X_FROM = 60
 """Generations from which on they stand on a logarithmic axis of fits."""
-LEFT, RIGHT, TOP, BOTTOM = 46, 8, 8, 34
+LEFT, RIGHT, TOP, BOTTOM = 46, 16, 8, 34
+
+FACTORS, LEAST_TICKS = ((1,), (1, 2, 5), (1, 1.5, 2, 3, 5, 7)), 4
+"""On a logarithmic axis ticks stand at the first of these, times powers of ten, that gives as many; else evenly."""
 
 Place = Callable[[float], float]
 
@@ -44,15 +47,16 @@ def ticks(low: float, high: float, log: bool) -> list[float]:
     if log:
         first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
         step = max(1, math.ceil((last - first) / 6))
-        factors = (1,) if high > 300 * low else (1, 2, 5)
-        found = [factor * 10.0**n for n in range(first, last + 1, step) for factor in factors]
-    else:
-        raw = (high - low) / 5 or 1.0
-        power = 10.0 ** math.floor(math.log10(raw))
-        step_size = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw * 0.999)
-        first = math.ceil(low / step_size - 1e-9)
-        found = [n * step_size for n in range(first, math.floor(high / step_size + 1e-9) + 1)]
-    return [tick for tick in found if low * (1 - 1e-9) <= tick <= high * (1 + 1e-9) or (tick == 0 and low <= 0 <= high)]
+        for factors in FACTORS:
+            every = [factor * 10.0**n for n in range(first, last + 1, step) for factor in factors]
+            found = [tick for tick in every if low <= tick <= high]
+            if len(found) >= LEAST_TICKS:
+                return found
+        return ticks(low, high, False)
+    raw = (high - low) / 5 or 1.0
+    power = 10.0 ** math.floor(math.log10(raw))
+    width = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw * 0.999)
+    return [n * width for n in range(math.ceil(low / width - 1e-9), math.floor(high / width + 1e-9) + 1)]
 
 
 def number(value: float) -> str:
@@ -81,7 +85,9 @@ def extent(measure: dict[str, Any], log: bool) -> tuple[float, float]:
     return (low, high) if high > low else (low, low + 1)
 
 
-def chart(measure: dict[str, Any], lines: Sequence[Any], generations: Sequence[int], *, width: int, height: int) -> Markup:
+def chart(
+    measure: dict[str, Any], lines: Sequence[Any], generations: Sequence[int], *, width: int, height: int
+) -> Markup:
     """A measure of all conditions over the generations."""
     log, log_x = measure["log"], generations[-1] >= LOG_X_FROM
     low, high = extent(measure, log)
@@ -127,7 +133,8 @@ def _axes(
         yield f'<text class="tick" x="{LEFT - 5}" y="{at + 3.5:.1f}" text-anchor="end">{number(tick)}</text>'
     for tick in ticks(*horizontal, log_x):
         if log_x or tick == round(tick):
-            yield f'<text class="tick" x="{across(tick):.1f}" y="{height - BOTTOM + 15}" text-anchor="middle">{tick:,g}</text>'
+            at, below = across(tick), height - BOTTOM + 15
+            yield f'<text class="tick" x="{at:.1f}" y="{below}" text-anchor="middle">{tick:,g}</text>'
     word = "fits (generation + 1)" if log_x else "generation"
     yield f'<text class="tick" x="{(LEFT + width - RIGHT) / 2}" y="{height - 4}" text-anchor="middle">{word}</text>'
     yield f'<path class="axis" d="M{LEFT},{TOP}V{height - BOTTOM}H{width - RIGHT}"/>'
@@ -144,9 +151,7 @@ def _human(human: Sequence[Sequence[float | None]], y: Place, log: bool, width: 
             yield f'<path class="humanline" d="M{LEFT},{y(value):.1f}H{width - RIGHT}"/>'
 
 
-def _curves(
-    measure: dict[str, Any], lines: Sequence[Any], xs: Sequence[float], y: Place, log: bool
-) -> Iterator[str]:
+def _curves(measure: dict[str, Any], lines: Sequence[Any], xs: Sequence[float], y: Place, log: bool) -> Iterator[str]:
     def points(row: Sequence[float | None]) -> list[tuple[float, float] | None]:
         return [None if v is None or (log and v <= 0) else (x, y(v)) for x, v in zip(xs, row, strict=True)]
 
@@ -156,7 +161,7 @@ def _curves(
         own = [run for run, (condition, _) in zip(measure["runs"], lines, strict=True) if condition == number_]
         style = style_of(number_)
         yield f'<g class="{style}">'
-        for value, low, high in [mean] if mean else own:
+        for _, low, high in [mean] if mean else own:
             yield _band(points(low), points(high))
         for value, _, _ in own:
             yield f'<path class="{"thin" if mean else "line"}" d="{_path(points(value))}"/>'

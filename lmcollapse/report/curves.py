@@ -1,4 +1,4 @@
-"""Every measure over the generations, as the page draws it: seeds, their mean, human data, drift, theory, differences."""
+"""Every measure by generation, as the page draws it: seeds, their mean, human data, drift, theory, differences."""
 
 from __future__ import annotations
 
@@ -20,13 +20,23 @@ from lmcollapse.trajectories import over_seeds, paired
 from lmcollapse.types import HUMAN, UserError
 
 FIRST = (
-    *("perplexity", "distinct_2", "tail_coverage", "mauve", "bits_per_byte", "self_bleu", "invented_words"),
-    *("semantic_diversity", "compression_ratio", "sequence_perplexity_median", "unigram_js"),
+    *("perplexity", "distinct_2", "tail_coverage", "self_bleu", "mauve", "invented_words", "semantic_diversity"),
+    *("sequence_perplexity_median", "unigram_js", "compression_ratio", "bits_per_byte"),
     *SHOWN_OF_IMAGES,
 )
 """Measures that a reader meets first, in this order; of simple models those of their figures come after them."""
-LABELS = {**chains.LABELS, **measures.LABELS, "human_fraction": "human share of the training rows"}
-DRIFT = "_drift"
+LABELS = {
+    **chains.LABELS,
+    **measures.LABELS,
+    **{f"distinct_{n}_human": f"distinct-{n}, over human words" for n in range(1, 5)},
+    "human_fraction": "human share of the training rows",
+    "human_fraction_of_tokens": "human share of the training tokens",
+    "sequence_perplexity_median": "perplexity of what was written, median",
+    "collapsed": "share of chains that have collapsed",
+}
+DRIFT, EXCESS = "_drift", "_excess"
+SHARE = "human_fraction"
+"""Begins the names of what a run was given, and did not come to."""
 NUMBERS = 60_000
 """Numbers that the page may hold before generations are thinned; each takes about eight bytes."""
 FEWEST, MOST = 8, 160
@@ -60,7 +70,7 @@ class Curves:
 
 
 def curves(gathered: Gathered) -> Curves:
-    """The curves of all runs. UserError as `results.table` has it, for a run without a finished generation among them."""
+    """The curves of all runs. UserError as `results.table` has it, as for a run without a finished generation."""
     paths = [run.path for run in gathered.runs]
     found = table(paths)
     named = [name for name in dict.fromkeys(found["measure"]) if _shown(found, name)]
@@ -97,9 +107,12 @@ def _shown(found: pd.DataFrame, name: str) -> bool:
 
 
 def _ordered(named: Sequence[str], gathered: Gathered) -> list[str]:
+    """What a reader meets first stands first, what a run was given last."""
     substrates = {run.config.get("substrate") for run in gathered.runs if run.kind == "chains"}
     of_chains = [name for kind, panels in chains.PANELS.items() if kind in substrates for name in panels]
-    return [name for name in dict.fromkeys([*FIRST, *of_chains, "human_fraction", *named]) if name in named]
+    shares = [name for name in named if name.startswith(SHARE)]
+    named = [*(name for name in named if name not in shares), *shares]
+    return [name for name in dict.fromkeys([*FIRST, *of_chains, *named]) if name in named]
 
 
 def _means(found: pd.DataFrame, conditions: Sequence[Condition]) -> pd.DataFrame:
@@ -168,12 +181,16 @@ def _begins_on_log(name: str, values: Sequence[float], chains: bool) -> bool:
 
 def label_of(name: str) -> str:
     """A measure in words."""
+    if name.endswith(EXCESS):
+        return f"{label_of(name.removesuffix(EXCESS))}, less neutral drift"
     return LABELS.get(name, name.replace("_", " "))
 
 
-def _columns(rows: pd.DataFrame, generations: Sequence[int], names: Sequence[str] = ("value", "low", "high")) -> list[Row]:
+def _columns(
+    rows: pd.DataFrame, generations: Sequence[int], names: Sequence[str] = ("value", "low", "high")
+) -> list[Row]:
     by_generation = rows.drop_duplicates("generation").set_index("generation")
-    part = by_generation.reindex(generations)
+    part = by_generation.reindex(list(generations))
     return [[rounded(value) for value in part[name].tolist()] for name in names]
 
 
@@ -206,8 +223,8 @@ def _drift(rows: pd.DataFrame, one: Condition, generations: Sequence[int]) -> Ro
     part = rows[(rows["condition"] == one.label) & (rows["generation"] != HUMAN)]
     if part["value"].isna().all():
         return None
-    mean = part.groupby("generation", as_index=False)["value"].mean()
-    return _columns(mean, generations, ("value",))[0]
+    mean = part.groupby("generation")["value"].mean()
+    return _columns(mean.reset_index(), generations, ("value",))[0]
 
 
 def _theory(one: Condition, name: str, generations: Sequence[int]) -> Row | None:

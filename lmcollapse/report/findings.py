@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from lmcollapse.report.chart import number
-from lmcollapse.report.curves import FIRST, label_of
+from lmcollapse.report.curves import SHARE, Curves, label_of
 from lmcollapse.report.gather import Gathered
 from lmcollapse.summaries import summaries
 from lmcollapse.verdicts import verdicts
@@ -82,9 +82,12 @@ class Finding:
         return sum(verdict.answer == "holds" for verdict in self.verdicts)
 
 
-def findings(gathered: Gathered, runs: Sequence[Path]) -> list[Finding]:
-    """Verdicts and warnings of all runs, ordered by condition."""
+def findings(gathered: Gathered, runs: Sequence[Path], curves: Curves) -> list[Finding]:
+    """Verdicts and warnings of all runs, ordered by condition; measures in the order of the curves."""
     judged, summary = verdicts(runs), summaries(runs)
+    places = {measure["name"]: place for place, measure in enumerate(curves.measures)}
+    summary = summary[summary["measure"].isin(list(places)) & ~summary["measure"].str.startswith(SHARE)]
+    summary = summary.sort_values("measure", key=lambda names: names.map(places), kind="stable")
     labels = [one.label for one in gathered.conditions]
     found = []
     for run, rows in judged.groupby("run", sort=False):
@@ -107,9 +110,8 @@ def _a_run(gathered: Gathered, names: str) -> str:
 def _finding(condition: int, label: str, rows: pd.DataFrame, summary: pd.DataFrame) -> Finding:
     warning = summary[summary["warning"] == "yes"].sort_values("first_warning", kind="stable")
     first = int(warning["first_warning"].iloc[0]) if len(warning) else None
-    earliest = _by_importance(warning[warning["first_warning"] == first]["measure"].tolist()) if len(warning) else []
-    summarised = _by_importance(summary["measure"].tolist())[:SUMMARISED]
-    by_measure = summary.set_index("measure")
+    earliest = warning[warning["first_warning"] == first]["measure"].tolist() if len(warning) else []
+    summarised = summary[summary["first"].notna()].head(SUMMARISED)
     return Finding(
         condition=condition,
         label=label,
@@ -121,20 +123,16 @@ def _finding(condition: int, label: str, rows: pd.DataFrame, summary: pd.DataFra
         more_warners=max(0, len(earliest) - WARNERS),
         alarms=len(warning),
         measures=int((summary["warning"] != "undecided").sum()),
-        changes=[_change(name, by_measure.loc[name]) for name in summarised],
+        changes=[_change(row) for _, row in summarised.iterrows()],
     )
 
 
-def _by_importance(measures: list[str]) -> list[str]:
-    return [*(name for name in FIRST if name in measures), *(name for name in measures if name not in FIRST)]
-
-
-def _change(name: str, row: Any) -> Change:
+def _change(row: Any) -> Change:
     interval = f" [{_number(row['change_low'])}, {_number(row['change_high'])}]"
     warns = {"yes": f"generation {row['first_warning']}", "no": "no"}.get(str(row["warning"]), "undecided")
-    reached = row["half_life_note"] == "reached"
+    reached = row["half_life_note"] == "reached" and row["last"] >= 0  # half of what may be negative means nothing
     return Change(
-        label=label_of(name),
+        label=label_of(row["measure"]),
         first=_number(row["first"]),
         last=_number(row["last"]),
         change=_number(row["change"]) + (interval if pd.notna(row["change_low"]) else ""),

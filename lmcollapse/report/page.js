@@ -44,17 +44,20 @@
     return value.toLocaleString("en-US", digits).replace("-", "−");
   };
   const ticks = (low, high, log) => {
-    const found = [];
     if (log) {
       const first = Math.floor(Math.log10(low)), last = Math.ceil(Math.log10(high));
       const step = Math.max(1, Math.ceil((last - first) / 6));
-      for (let n = first; n <= last; n += step) for (const f of high > 300 * low ? [1] : [1, 2, 5]) found.push(f * 10 ** n);
-    } else {
-      const raw = (high - low) / 5 || 1, power = 10 ** Math.floor(Math.log10(raw));
-      const step = [1, 2, 5, 10].map((f) => f * power).find((s) => s >= raw * 0.999);
-      for (let n = Math.ceil(low / step - 1e-9); n <= Math.floor(high / step + 1e-9); n++) found.push(n * step);
+      for (const factors of [[1], [1, 2, 5], [1, 1.5, 2, 3, 5, 7]]) {
+        const found = [];
+        for (let n = first; n <= last; n += step) for (const f of factors) found.push(f * 10 ** n);
+        const inside = found.filter((t) => t >= low && t <= high);
+        if (inside.length >= 4) return inside;
+      }
     }
-    return found.filter((t) => (t >= low - 1e-9 * Math.abs(low) && t <= high + 1e-9 * Math.abs(high)) || (t === 0 && low <= 0 && high >= 0));
+    const found = [], raw = (high - low) / 5 || 1, power = 10 ** Math.floor(Math.log10(raw));
+    const width = [1, 2, 5, 10].map((f) => f * power).find((s) => s >= raw * 0.999);
+    for (let n = Math.ceil(low / width - 1e-9); n <= Math.floor(high / width + 1e-9); n++) found.push(n * width);
+    return found;
   };
   const scale = (low, high, start, end, log) => {
     const change = log ? Math.log : (v) => v, a = change(low), b = change(high);
@@ -119,7 +122,7 @@
     const focused = host.contains(document.activeElement);
     host.replaceChildren();
     const width = Math.max(280, Math.min(960, printing || host.clientWidth || 640)), height = Math.round(Math.max(260, Math.min(430, width * 0.56)));
-    const L = 54, R = 10, T = 10, B = 38;
+    const L = 54, R = 18, T = 10, B = 38;
     const fits = (v) => v !== null && v !== undefined && (!log || v > 0);
     const rows = [...layers.flatMap((l) => [l.values, l.low, l.high, ...(l.spread || [])].filter(Boolean)), ...human];
     const known = rows.flat().filter(fits);
@@ -248,7 +251,10 @@
       if (mean) { headings.push(label); columns.push((p) => [cell(mean, p), own.map(([run]) => number(run[0][p])).join(" · ")]); }
       else for (const [run, line] of own) { headings.push(own.length > 1 ? `${label}, ${line}` : label); columns.push((p) => [cell(run, p), ""]); }
       const gap = measure.differences[c];
-      if (gap) { differing.push(label); differences.push((p) => [cell(gap, p), gap[3][p] === null ? "" : `${gap[3][p]} seed${gap[3][p] === 1 ? "" : "s"}`]); }
+      if (!gap) return;
+      const numbers = new Set(gap[3].filter((n) => n !== null)), alike = numbers.size < 2, seeds = (n) => (n === null || n === undefined ? "" : `${n} seed${n === 1 ? "" : "s"}`);
+      differing.push(alike ? `${label} (${seeds([...numbers][0])})` : label);
+      differences.push((p) => [cell(gap, p), alike ? "" : seeds(gap[3][p])]);
     });
     fill("values", measure.label, headings, columns);
     fill("difference-values", `${measure.label}, less that of ${data.against}`, differing, differences);
@@ -299,7 +305,10 @@
       if (!navigator.clipboard) { getSelection().selectAllChildren(pre); done("selected"); return; }
       navigator.clipboard.writeText(pre.textContent).then(() => done("copied"), () => { getSelection().selectAllChildren(pre); done("selected"); });
     });
-    pre.before(button);
+    const around = document.createElement("div");
+    around.className = "copying";
+    pre.before(around);
+    around.append(button, pre);
   });
 
   const opened = [];

@@ -17,7 +17,7 @@ from lmcollapse.report.curves import Curves
 from lmcollapse.report.text import embedded, visible
 from lmcollapse.report.written import some
 
-GLANCE = 4
+GLANCE = 6
 """Measures that are drawn small, before the one that can be explored."""
 TABLE_ROWS = 24
 """Generations in the table of a curve."""
@@ -37,7 +37,7 @@ def render(curves: Curves, **parts: Any) -> bytes:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    shown = [place for place in some(len(curves.generations), TABLE_ROWS)]
+    shown = some(len(curves.generations), TABLE_ROWS)
     first = curves.measures[0]
     page = environment.get_template("template.html").render(
         parts,
@@ -47,6 +47,7 @@ def render(curves: Curves, **parts: Any) -> bytes:
         explored=_chart(curves, first, 640, 360),
         table=value_table(curves, first, shown),
         differences=difference_table(curves, first, shown) if curves.against else None,
+        has=lambda part: any(one is not None for measure in curves.measures for one in measure[part]),
         style_of=chart.style_of,
         marker_of=lambda condition: chart.MARKERS[condition % len(chart.MARKERS)],
         css=Markup(css),
@@ -96,7 +97,7 @@ def _as_json(curves: Curves, shown: list[int]) -> dict[str, Any]:
         "shown": shown,
         "markers": chart.MARKERS,
         "marked": chart.MARKED,
-        "logX": chart.LOG_X_FROM <= curves.generations[-1],
+        "logX": curves.generations[-1] >= chart.LOG_X_FROM,
     }
     safe: dict[str, Any] = _shown(found)
     return safe
@@ -134,11 +135,22 @@ def value_table(curves: Curves, measure: dict[str, Any], shown: list[int]) -> Ta
 def difference_table(curves: Curves, measure: dict[str, Any], shown: list[int]) -> Table:
     """Paired differences by generation, a column a condition."""
     found = [(name, of) for name, of in zip(curves.conditions, measure["differences"], strict=True) if of]
+    alike = [len({seeds for seeds in of[3] if seeds is not None}) < 2 for _, of in found]
+    headings = [
+        f"{name} ({_of_seeds(next((seeds for seeds in of[3] if seeds is not None), None))})" if same else name
+        for (name, of), same in zip(found, alike, strict=True)
+    ]
     rows = [
-        (str(curves.generations[place]), [(_cell(of, place), _of_seeds(of[3][place])) for _, of in found])
+        (
+            str(curves.generations[place]),
+            [
+                (_cell(of, place), "" if same else _of_seeds(of[3][place]))
+                for (_, of), same in zip(found, alike, strict=True)
+            ],
+        )
         for place in shown
     ]
-    return [name for name, _ in found], rows
+    return headings, rows
 
 
 def _of_seeds(seeds: float | None) -> str:

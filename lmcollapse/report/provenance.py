@@ -14,7 +14,8 @@ from lmcollapse.report.gather import Gathered, Told, flat
 
 PAPER = """\
 @article{shumailov2024ai,
-  author  = {Shumailov, Ilia and Shumaylov, Zakhar and Zhao, Yiren and Papernot, Nicolas and Anderson, Ross and Gal, Yarin},
+  author  = {Shumailov, Ilia and Shumaylov, Zakhar and Zhao, Yiren and Papernot, Nicolas and
+             Anderson, Ross and Gal, Yarin},
   title   = {{AI} models collapse when trained on recursively generated data},
   journal = {Nature},
   volume  = {631},
@@ -132,7 +133,7 @@ def _commands(run: Told) -> list[str]:
 
 
 def _software(runs: Sequence[Told]) -> list[str]:
-    """An entry for each version that made some of the runs; where there are several, they are told apart by a number."""
+    """An entry for each version that made some of the runs; several are told apart by a number."""
     made = dict.fromkeys(
         (str(run.manifest["versions"]["lmcollapse"]), str(run.manifest["versions"]["code"])) for run in runs
     )

@@ -15,6 +15,17 @@ QUESTION = {
     "images": "What becomes of models of images when each generation learns from images that the one before it made?",
     "chains": "What becomes of a simple model when each generation is fitted to samples that the one before it drew?",
 }
+TITLES = {
+    "causal_lm": "Language models",
+    "ngram": "N-gram models",
+    "vae": "Variational autoencoders",
+    "gaussian": "Gaussians",
+    "gaussian_mixture": "Gaussian mixtures",
+    "kde": "Kernel density estimates",
+    "discrete": "Discrete distributions",
+    "linear_regression": "Linear regressions",
+}
+PARTS = {"train": "to learn from", "heldout": "held out", "reserve": "in reserve"}
 SHOWN = {
     "causal_lm": ("model.name", "model.architecture", "model.layers", "model.width", "model.heads", "model.vocabulary"),
     "ngram": ("order", "vocabulary", "smoothing"),
@@ -42,12 +53,13 @@ def asked(gathered: Gathered) -> Asked:
     policies = [_policy(one.label, one.first.config) for one in gathered.conditions]
     seeds = sorted({run.seed for run in runs})
     generations = sorted({run.finished for run in runs})
+    labels = "; ".join(one.label for one in gathered.conditions)
     return Asked(
         " ".join(QUESTION[kind] for kind in kinds),
-        f"{_substrates(runs)}: {', '.join(one.label for one in gathered.conditions)}",
+        f"{_substrates(runs)} over {generations[-1]:,} generations: {labels}",
         [
             ("Model", _distinct(_model(run) for run in runs)),
-            ("Human data", _distinct(_human(run) for run in runs)),
+            ("Human data", _human(runs)),
             ("Sampling", _distinct(_sampling(run.config) for run in runs if run.config.get("sampling"))),
             ("Conditions" if len(policies) > 1 else "Condition", policies),
             (
@@ -60,7 +72,8 @@ def asked(gathered: Gathered) -> Asked:
 
 
 def _substrates(runs: Sequence[Told]) -> str:
-    return ", ".join(dict.fromkeys(str(run.config.get("substrate", "causal_lm")) for run in runs))
+    names = dict.fromkeys(str(run.config.get("substrate", "causal_lm")) for run in runs)
+    return ", ".join(TITLES.get(name, name) for name in names)
 
 
 def _data(runs: Sequence[Told]) -> str:
@@ -93,19 +106,31 @@ def _model(run: Told) -> str:
     return _sentence("substrate", name) + (f" ({', '.join(given)})" if given else "")
 
 
-def _human(run: Told) -> str:
+def _human(runs: Sequence[Told]) -> list[str]:
+    """Each source once, with the sizes that runs have taken of it."""
+    found: dict[str, list[Told]] = {}
+    for run in runs:
+        found.setdefault(_source(run), []).append(run)
+    return [": ".join(filter(None, [source, _sizes(some)])) for source, some in found.items()]
+
+
+def _source(run: Told) -> str:
     corpus = run.config.get("corpus")
     if not corpus:
         return "drawn from a distribution that is known"
-    of_images = run.kind == "images"
-    said = _sentence("image corpus" if of_images else "corpus", str(corpus["kind"]))
+    said = _sentence("image corpus" if run.kind == "images" else "corpus", str(corpus["kind"]))
+    return f"{said} ({corpus['path']})" if isinstance(corpus.get("path"), str) else said
+
+
+def _sizes(runs: Sequence[Told]) -> str:
+    unit = "images" if runs[0].kind == "images" else "words"
     sizes = []
-    for part, words in (("train", "to learn from"), ("heldout", "held out"), ("reserve", "in reserve")):
-        facts = run.manifest["human"].get(part)
-        if isinstance(facts, Mapping) and (size := facts.get("images" if of_images else "words")) is not None:
-            sizes.append(f"{size:,} {'images' if of_images else 'words'} {words}")
-    where = f" ({corpus['path']})" if isinstance(corpus.get("path"), str) else ""
-    return f"{said}{where}: {', '.join(sizes)}" if sizes else said + where
+    for part, words in PARTS.items():
+        parts = [run.manifest["human"].get(part) or {} for run in runs]
+        if known := sorted({facts[unit] for facts in parts if unit in facts}):
+            size = f"{known[0]:,}" if len(known) == 1 else f"{known[0]:,} to {known[-1]:,}"
+            sizes.append(f"{size} {unit} {words}")
+    return ", ".join(sizes)
 
 
 def _sampling(config: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Text that nobody vouches for, made safe to show: what steers a reader's browser or terminal becomes a visible sign."""
+"""Text that nobody vouches for, made safe to show: what steers a browser or a terminal becomes a sign."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 HIDDEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
-"""Unicode categories that show as a sign: controls, formats (bidirectional and zero-width ones), private, unassigned."""
+"""Unicode categories that show as a sign: controls, formats (bidirectional, zero-width), private, unassigned."""
 FILLERS = "\u115f\u1160\u3164\uffa0\u2800"
 """Letters and a symbol that are blank, and wider than one would think."""
 MARKS = 3
@@ -57,7 +57,8 @@ def excerpt(text: str, most: int) -> str:
     """
     head = text[: 4 * most]
     lines = re.sub(r"\s*\n\s*", _ends, re.sub(r"[ \t]+", " ", head)).strip()
-    pieces, size = [], 0
+    pieces: list[str] = []
+    size = 0
     for piece in _signs(lines):
         if size + len(piece) > most:
             return "".join(pieces).rstrip() + " …"

@@ -15,7 +15,7 @@ from lmcollapse.steps import folder_of
 from lmcollapse.store import RECORD, read_metrics, read_record
 from lmcollapse.types import HUMAN, UserError
 
-WIDTH, LINE, BAR, LEFT, RIGHT = 420, 17, 12, 30, 62
+WIDTH, LINE, BAR, LEFT, RIGHT = 420, 17, 12, 30, 84
 BARS = 20
 """Generations that are drawn."""
 
@@ -69,7 +69,7 @@ def _of_generation(run: Told, generation: int) -> Set:
         assert record is not None
         facts = record["facts"]
         origins: dict[int | None, float] = {int(origin): int(rows) for origin, rows in facts["origins"].items()}
-        return Set(generation, int(facts["rows"]), float(facts["human_fraction"]), dict(sorted(origins.items())))  # type: ignore[type-var]
+        return Set(generation, int(facts["rows"]), float(facts["human_fraction"]), dict(sorted(origins.items())))
     except (AssertionError, KeyError, TypeError, ValueError):
         raise UserError(
             f"{run.path / folder_of(generation) / 'train' / RECORD} is missing or damaged; the same `lmcollapse run` "
@@ -111,7 +111,7 @@ def _bars(label: str, sets: list[Set]) -> Markup:
     """A bar a generation, as long as its training set: human rows first, then those of each generation."""
     most = max((sum(one.origins.values()) for one in sets), default=1) or 1
     last = max((one.generation for one in sets), default=0)
-    colours: dict[int | None, str] = dict(sequence_colours(range(last + 1)))
+    colours: dict[int | None, str] = {**sequence_colours(range(last + 1))}
     height = LINE * len(sets) + 4
     parts = [
         f'<svg class="bars" viewBox="0 0 {WIDTH} {height}" role="img" xmlns="http://www.w3.org/2000/svg">',
@@ -119,9 +119,7 @@ def _bars(label: str, sets: list[Set]) -> Markup:
     ]
     for place, one in enumerate(sets):
         top = LINE * place + 2
-        parts.append(
-            f'<text class="tick" x="{LEFT - 6}" y="{top + BAR - 2}" text-anchor="end">{one.generation}</text>'
-        )
+        parts.append(f'<text class="tick" x="{LEFT - 6}" y="{top + BAR - 2}" text-anchor="end">{one.generation}</text>')
         at = float(LEFT)
         for origin, rows in one.origins.items():
             size = (WIDTH - LEFT - RIGHT) * rows / most
@@ -130,6 +128,6 @@ def _bars(label: str, sets: list[Set]) -> Markup:
             paint = 'class="people"' if origin == HUMAN else f'fill="{colours.get(origin, "#56B4E9")}"'
             parts.append(f'<rect {paint} x="{at:.1f}" y="{top}" width="{size:.1f}" height="{BAR}"/>')
             at += size
-        share = f"{one.human_fraction:.3g}" if 0 < one.human_fraction < 0.1 else f"{one.human_fraction:.0%}"
+        share = f"{100 * one.human_fraction:.3g} %"
         parts.append(f'<text class="tick" x="{at + 5:.1f}" y="{top + BAR - 2}">{share} human</text>')
     return Markup("".join([*parts, "</svg>"]))

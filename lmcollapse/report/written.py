@@ -214,6 +214,7 @@ def _strip(run: Told, generation: int, most: int) -> Strip:
     step = -(-max(pixels.shape[1:3]) // PIXELS)
     pixels = pixels[:, ::step, ::step]
     pixels = pixels[: max(1, most // pixels[0].size)]
-    joined: npt.NDArray[np.uint8] = np.concatenate(list(pixels), axis=1)
+    apart = np.pad(pixels, ((0, 0), (0, 0), (0, 1), (0, 0)), constant_values=255)
+    joined: npt.NDArray[np.uint8] = np.concatenate(list(apart), axis=1)[:, :-1]
     uri = "data:image/png;base64," + base64.b64encode(png(joined)).decode()
     return Strip(generation, uri, joined.shape[1], joined.shape[0], len(pixels))
