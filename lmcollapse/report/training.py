@@ -16,6 +16,8 @@ from lmcollapse.store import RECORD, read_metrics, read_record
 from lmcollapse.types import HUMAN, UserError
 
 WIDTH, LINE, BAR, LEFT, RIGHT = 420, 17, 12, 30, 84
+MODELS = "#440154"
+"""The colour of rows of which it is not known which generation wrote them."""
 BARS = 20
 """Generations that are drawn."""
 
@@ -111,7 +113,7 @@ def _bars(label: str, sets: list[Set]) -> Markup:
     """A bar a generation, as long as its training set: human rows first, then those of each generation."""
     most = max((sum(one.origins.values()) for one in sets), default=1) or 1
     last = max((one.generation for one in sets), default=0)
-    colours: dict[int | None, str] = {**sequence_colours(range(last + 1))}
+    colours = sequence_colours(range(last + 1))
     height = LINE * len(sets) + 4
     parts = [
         f'<svg class="bars" viewBox="0 0 {WIDTH} {height}" role="img" xmlns="http://www.w3.org/2000/svg">',
@@ -125,7 +127,7 @@ def _bars(label: str, sets: list[Set]) -> Markup:
             size = (WIDTH - LEFT - RIGHT) * rows / most
             if size <= 0:
                 continue
-            paint = 'class="people"' if origin == HUMAN else f'fill="{colours.get(origin, "#56B4E9")}"'
+            paint = 'class="people"' if origin == HUMAN else f'fill="{MODELS if origin is None else colours[origin]}"'
             parts.append(f'<rect {paint} x="{at:.1f}" y="{top}" width="{size:.1f}" height="{BAR}"/>')
             at += size
         share = f"{100 * one.human_fraction:.3g} %"
