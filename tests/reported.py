@@ -25,10 +25,12 @@ CONDITIONS: dict[str, Any] = {
 
 HOSTILE = (
     "<script>document.documentElement.dataset.owned = 'script'</script>",
-    '</script></style></pre></table><h1 id=owned>free</h1><img src=x onerror="document.documentElement.dataset.owned=1">',
+    "</script></style></pre></table><h1 id=owned>free</h1>"
+    '<img src=x onerror="document.documentElement.dataset.owned=1">',
     "<!-- <![CDATA[ {{ 7 * 7 }} {% raw %} &lt;b&gt; \\u003c",
     "bell\x07 nul\x00 escape\x1b[31mred\x1b[0m return\rback\x08 delete\x7f next\x85line",
-    "\u202egnirts a\u202c \u2066isolated\u2069 \u200fmark\u200e zero\u200bwidth\u200dand\ufeff \u2028\u2029 \U000e0041tag",
+    "\u202egnirts a\u202c \u2066isolated\u2069 \u200fmark\u200e zero\u200bwidth\u200dand\ufeff "
+    "\u2028\u2029 \U000e0041tag",
     "z" + "\u0336\u0337\u0338\u0341" * 60 + "algo " + "\u0645\u0631\u062d\u0628\u0627 " + "w" * 900 + "\n" * 500,
 )
 """What a corpus must not be able to do to a page."""
@@ -100,7 +102,7 @@ def hostile(folder: Path) -> Path:
     """A run whose texts, names, settings, commands and measures all try to get out of the page."""
     out = urn_run(folder, folder / "<b onclick='x'>\u202e\"run\" & co", policy="replace")
     for generation in range(3):
-        rewrite_texts(out, generation, lambda row: HOSTILE[row % len(HOSTILE)])
+        rewrite_texts(out, generation, lambda row, first=generation: HOSTILE[(first + row) % len(HOSTILE)])  # type: ignore[misc]
 
     def change(manifest: Any) -> None:
         manifest["config"]["policy"] = {"kind": HOSTILE[0], "\u202e<i>": HOSTILE[1]}

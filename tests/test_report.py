@@ -33,6 +33,7 @@ from lmcollapse.results import table
 from lmcollapse.theory import expected
 from lmcollapse.trajectories import mean
 from lmcollapse.types import HUMAN, UserError
+from lmcollapse.verdicts import verdicts
 from tests.reported import CONDITIONS, HOSTILE, STEERING, edit, grid, hostile, stretched, urn_run
 
 LABELS = ["replace", "accumulate", "mix human_fraction=0.1"]
@@ -77,19 +78,19 @@ def data_of(page: str) -> Any:
     return json.loads(found[1])
 
 
-def test_it_tells_what_was_done_and_what_came_of_it(page: str) -> None:
+def test_it_tells_what_was_done_and_what_came_of_it(runs: list[Path], page: str) -> None:
     read = Read(page)
     headings = [
         *("Has it collapsed?", "Curves", "Differences between conditions", "One text, generation by generation"),
         *("Rare words, and when they were lost", "What each generation was trained on", "Configuration"),
         *("Environment", "How to cite", "How to run it again"),
     ]
-    places = [read.text.index(heading) for heading in headings]
-    assert places == sorted(places)
+    assert re.findall(r"<h2[^>]*>(.*?)</h2>", page) == headings
     for label in LABELS:
         assert label in read.text
     assert "seed by seed" in read.text and "Generations 3, counted from 0" in read.text
-    assert "disappearance of real tail data" in read.text and "holds where all are below 0.9" in read.text
+    for verdict in verdicts(runs).itertuples():
+        assert str(verdict.definition) in read.text and str(verdict.sentence) in read.text
     assert "doi = {10.1038/s41586-024-07566-y}" in read.text and "@software{lmcollapse," in read.text
 
 
@@ -146,7 +147,7 @@ def test_documents_stand_side_by_side_with_their_own_number(runs: list[Path]) ->
     assert texts is not None
     generation, cells = found.documents[4].rows[2]
     assert generation == 2 and cells[2] == texts[4]  # the third condition is mix
-    assert len({cell for cell in found.documents[4].rows[0][1]}) == 1  # generation 0 is the same for all
+    assert len(set(found.documents[4].rows[0][1])) == 1  # generation 0 is the same for all
 
 
 def test_a_configuration_on_the_page_runs_again(runs: list[Path], page: str) -> None:
@@ -169,9 +170,7 @@ def test_nothing_is_fetched_and_nothing_of_others_may_run(page: str) -> None:
     for name, value in read.attributes:
         assert not name.startswith("on") and name not in ("style", "srcset"), name
         assert name not in ("src", "href") or (value or "").startswith(("#", "data:image/png;base64,")), value
-    policy = (
-        dict(read.attributes)["content"] if False else next(v for n, v in read.attributes if v and "default-src" in v)
-    )
+    policy = next(value for _, value in read.attributes if value and "default-src" in value)
     assert policy.startswith("default-src 'none'; style-src 'sha256-") and "unsafe" not in policy
 
 
@@ -206,7 +205,7 @@ def test_ten_generations_three_conditions_three_seeds_stay_below_a_megabyte(tmp_
     ]
     page = report(made, tmp_path / "report.html")
     data = data_of(page.read_text(encoding="utf-8"))
-    assert len(data["generations"]) == 10 and len(data["lines"]) == 9 and len(data["measures"]) > 60
+    assert len(data["generations"]) == 10 and len(data["lines"]) == 9 and len(data["measures"]) >= 60
     found = written(gather(made))
     assert found is not None and len(found.documents[0].rows[0][1][0] or "") > CHARACTERS - 60
     assert page.stat().st_size < 1_000_000
@@ -227,7 +226,7 @@ def test_runs_of_chains_have_theory_and_fewer_points(tmp_path: Path) -> None:
 
 def test_runs_of_images_have_images(tmp_path: Path) -> None:
     given = {"substrate": "vae", "generations": 2, "latent": 2, "filters": [2], "hidden": 4, "epochs": 1}
-    corpus = {"kind": "digits", "train_images": 60, "heldout_images": 30}
+    corpus = {"kind": "digits", "train_images": 100, "heldout_images": 30}
     out = run(parse({**given, "corpus": corpus}), tmp_path / "run")
     page = report([out], tmp_path / "report.html").read_text(encoding="utf-8")
     assert Read(page).tags["img"] == 3 and "Rare words" not in page and "img-src data:" in page
@@ -295,7 +294,7 @@ def test_texts_made_visible() -> None:
     assert visible("é na\u0308ive مرحبا 你好 😀") == "é na\u0308ive مرحبا 你好 😀"
     assert visible("o" + "\u0301" * 5 + "k") == "o" + "\u0301" * 3 + "⟨2 more marks⟩k"
     assert excerpt("one\n\n\n two\tthree", 50) == "one ⏎×3 two three"
-    assert excerpt("x\u200b" * 100, 30) == "x⟨U+200B⟩" * 3 + " …"
+    assert excerpt("x\u200b" * 100, 30) == "x⟨U+200B⟩" * 3 + "x …"
     assert len(excerpt("word " * 1000, 100)) <= 102
     assert embedded({"</script>": "<!--&\u2028"}) == '{"\\u003c/script\\u003e":"\\u003c!--\\u0026\\u2028"}'
 
