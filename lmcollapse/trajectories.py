@@ -238,26 +238,6 @@ def over_seeds(found: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*keys, *Estimate._fields, "seeds"])
 
 
-def paired(found: pd.DataFrame, against: str) -> pd.DataFrame:
-    """What conditions differ by from the one named `against`, seed by seed: mean, and 95 % interval (t over seeds).
-
-    Columns: `condition`, `against`, `generation`, `measure`, `value`, `low`, `high`, `seeds` (that both conditions have
-    in this generation). Human text, which they share, is left out.
-
-    found : a tidy table as `results.table` gives it.
-    """
-    written = found[found["generation"] != HUMAN]
-    keys = ["generation", "measure", "seed"]
-    base = written[written["condition"] == against][[*keys, "value"]]
-    rows = []
-    for condition, part in written[written["condition"] != against].groupby("condition", sort=False):
-        both = part.merge(base, on=keys, suffixes=("", "_against"))
-        for (generation, measure), pairs in both.groupby(["generation", "measure"], sort=False):
-            gaps = (pairs["value"] - pairs["value_against"]).tolist()
-            rows.append((condition, against, generation, measure, *mean(gaps), len(gaps)))
-    return pd.DataFrame(rows, columns=["condition", "against", "generation", "measure", *Estimate._fields, "seeds"])
-
-
 def families(runs: Sequence[Path]) -> list[list[Subject]]:
     """Run directories as subjects, those together whose configurations differ in seed and size of human text only.
 

@@ -105,10 +105,11 @@ def test_what_is_drawn_is_what_the_table_has(runs: list[Path], page: str) -> Non
         name = f"{list(CONDITIONS)[condition]}-{line.removeprefix('seed ')}"
         for place, column in enumerate(("value", "low", "high")):
             assert drawn[place] == pytest.approx(rows.loc[name][column].tolist(), rel=1e-4)
-    values = [rows.loc[(f"mix-{seed}", 2), "value"] for seed in range(3)]
+    value_of = {key: float(value) for key, value in rows["value"].items()}
+    values = [value_of[f"mix-{seed}", 2] for seed in range(3)]
     assert [column[2] for column in measure["means"][2]] == pytest.approx(list(mean(values)), rel=1e-4)
     assert measure["differences"][0] is None
-    gaps = [value - rows.loc[(f"replace-{seed}", 2), "value"] for seed, value in enumerate(values)]
+    gaps = [value - value_of[f"replace-{seed}", 2] for seed, value in enumerate(values)]
     assert [column[2] for column in measure["differences"][2]] == pytest.approx([*mean(gaps), 3], rel=1e-3)
     assert measure["differences"][1][0][0] == 0  # generation 0 is the same for all
 
@@ -197,7 +198,11 @@ def test_hostile_runs_show_as_text(tmp_path: Path) -> None:
 def test_ten_generations_three_conditions_three_seeds_stay_below_a_megabyte(tmp_path: Path) -> None:
     """With all measures there are, and documents as long as are shown."""
     base = urn_run(tmp_path, tmp_path / "base", generations=2, urn={"row_words": 120}, measures={})
-    policies = [{"kind": "replace"}, {"kind": "accumulate"}, {"kind": "mix", "human_fraction": 0.1}]
+    policies: list[dict[str, Any]] = [
+        {"kind": "replace"},
+        {"kind": "accumulate"},
+        {"kind": "mix", "human_fraction": 0.1},
+    ]
     made = [
         stretched(base, tmp_path / f"{policy['kind']}-{seed}", 10, seed, policy)
         for policy in policies

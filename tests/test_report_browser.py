@@ -107,8 +107,9 @@ def test_the_keyboard_goes_from_value_to_value(opened: Browser, file: Path) -> N
 def test_the_pointer_shows_the_nearest_value(opened: Browser, file: Path) -> None:
     page = opened.open(file)
     box = page.value(
-        "(() => { const m = [...document.querySelectorAll('#chart .marker')].at(-1);"
-        "m.scrollIntoView({block: 'center'}); const b = m.getBoundingClientRect(); return [b.x + b.width / 2, b.y + b.height / 2]; })()"
+        "(() => { const marker = [...document.querySelectorAll('#chart .marker')].at(-1);"
+        "marker.scrollIntoView({block: 'center'}); const b = marker.getBoundingClientRect();"
+        "return [b.x + b.width / 2, b.y + b.height / 2]; })()"
     )
     page.move(*box)
     assert page.value("!document.querySelector('#chart .tip').hidden")
