@@ -29,6 +29,7 @@ LAYERS = [
     {"spans"},
     {"loop", "results"},
     {"measure", "trajectories"},
+    {"pairs"},
     {"advise"},
     {
         "evaluate",
