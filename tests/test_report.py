@@ -229,6 +229,15 @@ def test_runs_of_chains_have_theory_and_fewer_points(tmp_path: Path) -> None:
     assert data["measures"][-1]["name"] == "human_fraction"
 
 
+def test_runs_of_different_kinds_share_a_page(runs: list[Path], tmp_path: Path) -> None:
+    chains = run(parse({"substrate": "gaussian", "generations": 4, "chains": 5, "rows": 10}), tmp_path / "chains")
+    data = data_of(report([runs[0], chains], tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert data["conditions"] == ["replace, substrate=tests.urn:Urn", "replace, substrate=gaussian"]
+    of = {measure["name"]: measure for measure in data["measures"]}
+    assert of["variance"]["runs"][0][0] == [None] * 4 and None not in of["variance"]["runs"][1][0]
+    assert of["perplexity"]["runs"][0][0][3] is None and of["perplexity"]["differences"] == [None, None]
+
+
 def test_runs_of_images_have_images(tmp_path: Path) -> None:
     given = {"substrate": "vae", "generations": 2, "latent": 2, "filters": [2], "hidden": 4, "epochs": 1}
     corpus = {"kind": "digits", "train_images": 100, "heldout_images": 30}

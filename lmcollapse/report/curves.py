@@ -12,11 +12,12 @@ import pandas as pd
 
 from lmcollapse.config import parse
 from lmcollapse.figures import chains, measures
+from lmcollapse.pairs import paired
 from lmcollapse.progress import SHOWN_OF_IMAGES
 from lmcollapse.report.gather import Condition, Gathered
 from lmcollapse.results import over_chains, table
 from lmcollapse.theory import expected
-from lmcollapse.trajectories import over_seeds, paired
+from lmcollapse.trajectories import over_seeds
 from lmcollapse.types import HUMAN, UserError
 
 FIRST = (
@@ -121,14 +122,17 @@ def _means(found: pd.DataFrame, conditions: Sequence[Condition]) -> pd.DataFrame
 
 
 def _differences(found: pd.DataFrame, conditions: Sequence[Condition]) -> tuple[pd.DataFrame | None, str | None]:
-    """Of each condition from the first, seed by seed, where they have a seed in common."""
-    first, *others = conditions
-    pairs = [one for one in others if first.distinct and one.distinct and set(one.seeds) & set(first.seeds)]
+    """Of each condition from the first, seed by seed, where they have a measure of the same seed in common."""
+    written = found[found["generation"] != HUMAN]
+    first, *others = [one for one in conditions if one.distinct or one is conditions[0]]
+    taken = {
+        label: set(rows[["seed", "measure"]].itertuples(index=False, name=None))
+        for label, rows in written.groupby("condition", sort=False)
+    }
+    pairs = [one.label for one in others if first.distinct and taken[one.label] & taken[first.label]]
     if not pairs:
         return None, None
-    labels = [first.label, *(one.label for one in pairs)]
-    part = found[found["condition"].isin(labels) & (found["generation"] != HUMAN)]
-    return paired(part, first.label), first.label
+    return paired(written[written["condition"].isin([first.label, *pairs])], first.label), first.label
 
 
 @dataclass(frozen=True)
