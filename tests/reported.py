@@ -111,6 +111,9 @@ def hostile(folder: Path) -> Path:
         manifest["starts"][0]["command"] = ["lmcollapse", "run", HOSTILE[2], HOSTILE[4]]
 
     edit(out / "manifest.json", change)
-    rows = [json.loads(line) | {HOSTILE[1]: 1.0 + n} for n, line in enumerate((out / "metrics.jsonl").open())]
+    rows = [
+        json.loads(line) | {HOSTILE[1]: 1.0 + n, HOSTILE[4]: 2.0 + n}
+        for n, line in enumerate((out / "metrics.jsonl").open())
+    ]
     (out / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return out

@@ -137,6 +137,7 @@ def test_nothing_of_a_hostile_run_runs_or_leaves_its_place(opened: Browser, tmp_
                 f"{{const s = document.querySelector('#measure'); s.value = {measure};"
                 "s.dispatchEvent(new Event('change'))}"
             )
+            assert page.value(f"/{STEERING}/.test(document.querySelector('#curves').outerHTML)") is False
         assert page.value("document.querySelector('#owned')") is None
         page.value("location.hash = '#measure=%3Cimg%20src%3Dx%20onerror%3Dalert(1)%3E&hide=9,-1,x&document=99&log=2'")
         assert page.value("document.querySelectorAll('img').length") == 0
