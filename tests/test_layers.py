@@ -29,6 +29,7 @@ LAYERS = [
     {"spans"},
     {"loop", "results"},
     {"measure", "sweeps", "trajectories"},
+    {"pairs"},
     {"advise", "reproductions"},
     {
         "evaluate",
@@ -43,6 +44,7 @@ LAYERS = [
         "verdicts",
         "verify",
     },
+    {"report"},
     {"cli"},
     {"__main__"},
 ]
