@@ -539,14 +539,15 @@ def report(
     """Write what runs show into one page for a browser: verdicts, curves, texts, words lost, how to run it again.
 
     Args:
-        runs: run directories; those that differ in their seed alone are taken together.
+        runs: run directories, or those of sweeps; runs that differ in their seed alone are taken together.
         out: the HTML file; it needs nothing beside it, and no network.
     """
     from lmcollapse.report import report
+    from lmcollapse.sweeps import runs_in
 
     if not runs:
         raise UserError("no run was named; give one or more run directories, as in `lmcollapse report runs/quickstart`")
-    print(report(runs, out))
+    print(report([inside for run in runs for inside in runs_in(run)], out))
 
 
 def sample(
