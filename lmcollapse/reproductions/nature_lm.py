@@ -23,7 +23,7 @@ __all__ = ["PAPER", "PICTURES", "SMALL", "claims", "panels"]
 
 PICTURES = ("sequence_perplexity",)
 SMALL = (
-    "A GPT-2 shape of about a million parameters, from scratch in every generation, on 20,000 words of "
+    "A GPT-2 shape of about a million parameters, from scratch in every generation, on 15,000 words of "
     "documentation, in the place of OPT-125m on WikiText-2: perplexities are ten times those of the paper, and "
     "only directions and ratios can be compared. Prompts have 16 tokens and continuations 112, since a model from "
     "scratch knows no position that it was not trained on."
