@@ -44,6 +44,7 @@ LAYERS = [
         "verdicts",
         "verify",
     },
+    {"report"},
     {"cli"},
     {"__main__"},
 ]
