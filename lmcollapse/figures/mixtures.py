@@ -55,10 +55,10 @@ def _draw(kind: str, found: pd.DataFrame) -> Figure | None:
     line = {label: curves(rows, "density") for label, rows in panels(found, ["density"]).items()}
     if kind != "gaussian_mixture" or not line:
         return None
-    figure, grid = _small_multiples({label: list(kept) for label, kept in line.items()})
-    for row, kept in zip(grid, line.values(), strict=True):
-        for axes, curve in zip(row, [kept[generation] for generation in kept if generation >= 0], strict=False):
-            _curve(axes, curve, kept[HUMAN])
+    figure, grid = _small_multiples({label: list(drawn) for label, drawn in line.items()})
+    for row, drawn in zip(grid, line.values(), strict=True):
+        for axes, curve in zip(row, [drawn[generation] for generation in drawn if generation >= 0], strict=False):
+            _curve(axes, curve, drawn[HUMAN])
     return _with_legend(figure, grid, {"model": {"color": COLOURS[0]}})
 
 
