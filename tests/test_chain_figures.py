@@ -26,7 +26,7 @@ from lmcollapse.figures.mixtures import _levels as levels
 from lmcollapse.loop import run
 from lmcollapse.metrics.words import words
 from lmcollapse.normals import Normals
-from lmcollapse.parquet import read_part
+from lmcollapse.parquet import read_part, write_scores
 from lmcollapse.readings import write_readings
 from lmcollapse.results import judges, over_chains, sequences, table
 from lmcollapse.spans import read_models
@@ -35,7 +35,7 @@ from lmcollapse.store import FORMAT, read_metrics
 from lmcollapse.summaries import summaries
 from lmcollapse.theory import expected
 from lmcollapse.tidy import tidy
-from lmcollapse.types import HUMAN, Floats
+from lmcollapse.types import HUMAN, Floats, Scores
 from lmcollapse.verdicts import verdicts
 from tests.text import documents
 
@@ -81,6 +81,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     (text / ".lmcollapse.lock").touch()
     (text / "reference").mkdir()
     write_readings([], text / "reference")
+    (text / "generation_000" / "scores").mkdir(parents=True)
+    write_scores(Scores(np.ones(2), np.ones(2, np.int64)), text / "generation_000" / "scores" / "judge_00.parquet")
     return found
 
 
@@ -212,7 +214,7 @@ def test_the_dashed_black_line_is_theory(runs: dict[str, Path]) -> None:
 
 def test_runs_are_laid_over_each_other_and_named_by_what_differs(runs: dict[str, Path]) -> None:
     figure = chains(tidy([runs["run"], runs["accumulate"]]))["chains"]
-    extra = ["95 % interval of the mean", "5 % to 95 % of the chains", "theory", "human data"]
+    extra = ["95 % interval of the mean over chains", "5 % to 95 % of the chains", "theory", "human data"]
     assert labels(figure) == ["replace", "accumulate", *extra]
     assert all(len(axes.collections) == 4 for axes in figure.axes)
     figure = chains(tidy([runs["run"], runs["more_rows"], runs["run"]]))["chains"]
@@ -247,8 +249,8 @@ def test_of_a_long_run_some_generations_are_drawn(runs: dict[str, Path]) -> None
 
 def test_each_substrate_has_a_figure_of_its_own(runs: dict[str, Path]) -> None:
     figures = chains(tidy([runs["run"], runs["tickets"], runs["text"]]))
-    assert set(figures) == {"chains_gaussian", "chains_tests_test_chains_tickets"}
-    assert list(panels(figures["chains_tests_test_chains_tickets"])) == ["rows", "human", "newest", "different"]
+    assert set(figures) == {"chains_gaussian", "chains_rows"}
+    assert list(panels(figures["chains_rows"])) == ["rows", "human", "newest", "different"]
 
 
 # the figures `densities` and `mixtures`
@@ -285,10 +287,11 @@ def test_probabilities_by_rank(runs: dict[str, Path], name: str) -> None:
         train = read_part(runs[name] / "human" / "train.parquet").texts
         counts = Counter(word for text in train for word in words(text))
         weights = np.array(sorted(counts.values(), reverse=True), float)
-    np.testing.assert_allclose(truth, weights / weights.sum())
+    np.testing.assert_allclose(truth, (weights / weights.sum())[np.asarray(axes.lines[0].get_xdata(), int) - 1])
     found = read_models(runs[name])[0]["probabilities"][0]
-    assert first.tolist() == sorted(found[found > 0].tolist(), reverse=True)
-    assert np.asarray(axes.lines[1].get_xdata()).tolist() == list(range(1, len(first) + 1))
+    ranks = np.asarray(axes.lines[1].get_xdata(), int)
+    assert ranks[0] == 1 and ranks[-1] == (found > 0).sum()
+    assert first.tolist() == np.sort(found)[::-1][ranks - 1].tolist()
 
 
 def test_runs_have_densities_in_panels_of_one_scale(runs: dict[str, Path]) -> None:
@@ -365,7 +368,7 @@ def test_any_run_of_chains_is_drawn(runs: dict[str, Path], name: str) -> None:
 
 def test_chains_are_plotted_without_the_figures_of_text(runs: dict[str, Path], tmp_path: Path) -> None:
     assert {file.stem for file in plot([runs["run"], runs["kde"]], tmp_path)} == {
-        *("chains_gaussian", "chains_kde", "densities_gaussian", "densities_kde")
+        *("chains_gaussian", "chains_kde", "densities_gaussian", "densities_kde", "results")
     }
 
 

@@ -183,11 +183,13 @@ def test_every_figure_is_written_as_png_and_pdf_with_the_same_bytes_every_time(
     before = dict(matplotlib.rcParams)
     files = plot(runs, tmp_path / "new" / "figures")
     assert dict(matplotlib.rcParams) == before
-    stems = {"measures", "perplexity", "distinct_n", "tail_coverage", "tail", "model", "sequence_perplexity"}
-    assert {file.name for file in files} == {f"{stem}.{kind}" for stem in stems for kind in ("png", "pdf")}
+    stems = {"measures", "perplexity", "cross_entropy", "distinct_n", "tail_coverage", "tail", "model"}
+    drawn = {f"{stem}.{kind}" for stem in stems | {"sequence_perplexity"} for kind in ("png", "pdf", "svg")}
+    assert {file.name for file in files} == drawn | {"results.parquet", "results.csv"}
     assert set(files) == set((tmp_path / "new" / "figures").iterdir())
     content = {file: file.read_bytes() for file in files}
-    assert all(content[file].startswith(b"\x89PNG" if file.suffix == ".png" else b"%PDF") for file in files)
+    begins = {".png": b"\x89PNG", ".pdf": b"%PDF", ".svg": b"<?xml", ".csv": b"run,seed,", ".parquet": b"PAR1"}
+    assert all(content[file].startswith(begins[file.suffix]) for file in files)
     pdf = content[tmp_path / "new" / "figures" / "measures.pdf"]
     assert b"/FontFile2" in pdf and b"Date" not in pdf  # TrueType
     with matplotlib.rc_context({"font.size": 20, "pdf.fonttype": 3, "savefig.dpi": 10}):

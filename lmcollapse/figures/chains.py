@@ -111,10 +111,10 @@ def _panel(
         rows = line.rows(measure, shown)
         style = style_of(line.label, len(rows))
         low, high, theory = (line.rows(f"{measure}_{part}", shown) for part in ("p5", "p95", "theory"))
-        if len(low):
-            axes.fill_between(
-                low["generation"] + 1, low["value"], high["value"], color=style["color"], alpha=SPREAD, linewidth=0
-            )
+        band = low.merge(high, on="generation", suffixes=("_low", "_high"))  # one end alone may have left all numbers
+        if len(band):
+            ends = band["value_low"], band["value_high"]
+            axes.fill_between(band["generation"] + 1, *ends, color=style["color"], alpha=SPREAD, linewidth=0)
         if rows[["low", "high"]].notna().all(axis=1).any():
             axes.fill_between(
                 rows["generation"] + 1, rows["low"], rows["high"], color=style["color"], alpha=INTERVAL, linewidth=0

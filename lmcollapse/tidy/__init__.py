@@ -66,4 +66,4 @@ def tidy(runs: Sequence[Path]) -> pd.DataFrame:
     found = found.sort_values("run", key=lambda names: names.map(order), kind="stable", ignore_index=True)
     found["seed"] = found["run"].map({run.name: run.seed for run in described})
     found["condition"] = found["run"].map({run.name: run.condition for run in described})
-    return found[list(COLUMNS)].astype(TYPES)
+    return found.reindex(columns=list(COLUMNS)).astype(TYPES)  # runs that took no measure have curves alone

@@ -28,7 +28,8 @@ def of_text(runs: Sequence[Described], scalars: pd.DataFrame) -> Iterator[pd.Dat
     """
     perplexity = scalars[scalars["measure"] == "perplexity"]
     numbers = ["value", "low", "high"]
-    yield perplexity.assign(measure="cross_entropy", **{name: np.log(perplexity[name]) for name in numbers})
+    positive = perplexity[numbers].where(perplexity[numbers] > 0)
+    yield perplexity.assign(measure="cross_entropy", **{name: np.log(positive[name]) for name in numbers})
     for judge, written in _by_judge(runs).items():
         yield from _distribution(judge, written)
 
