@@ -38,15 +38,20 @@ class Described:
         return found
 
 
-def describe(runs: Sequence[Path]) -> list[Described]:
-    """The runs in the order given, each once. Raises UserError for a directory that holds no run."""
+def describe(runs: Sequence[Path], *, twins_apart: bool = True) -> list[Described]:
+    """The runs in the order given, each once. Raises UserError for a directory that holds no run.
+
+    twins_apart : whether runs that do not differ even in their seed have a condition each, as what is paired or
+        averaged over seeds needs it.
+    """
     paths = list({run.resolve(): run for run in runs}.values())
     manifests = [manifest_of(path) for path in paths]
     found = [
         Described(path, name, manifest["config"]["seed"], condition_of(manifest), manifest)
         for path, name, manifest in zip(paths, names([path.resolve() for path in paths]), manifests, strict=True)
     ]
-    return _without_twins(_told_apart(found))
+    told_apart = _told_apart(found)
+    return _without_twins(told_apart) if twins_apart else told_apart
 
 
 def first_of_each(runs: Sequence[Described]) -> list[Described]:
@@ -66,8 +71,8 @@ def _told_apart(runs: list[Described]) -> list[Described]:
         others = [other for other in runs if other.condition == run.condition]
         alike = [other for other in others if other.substrate == run.substrate]
         said = [] if len(alike) == len(others) else [f"substrate={run.substrate}"]
-        configs = [_flat(other.manifest["config"]) for other in alike]
-        own = _flat(run.manifest["config"])
+        configs = [flat(other.manifest["config"]) for other in alike]
+        own = flat(run.manifest["config"])
         said += [
             f"{key}={value}"
             for key, value in own.items()
@@ -77,11 +82,11 @@ def _told_apart(runs: list[Described]) -> list[Described]:
     return found
 
 
-def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return flat
+def flat(config: Any, prefix: str = "") -> dict[str, Any]:
+    """A configuration as one entry a dotted key."""
+    if not isinstance(config, Mapping) or not config:
+        return {prefix.removesuffix("."): config}
+    return {key: value for name, part in config.items() for key, value in flat(part, f"{prefix}{name}.").items()}
 
 
 def _without_twins(runs: list[Described]) -> list[Described]:
