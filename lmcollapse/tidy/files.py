@@ -24,7 +24,6 @@ TYPES: dict[str, Any] = {
     "high": np.float64,
 }
 COLUMNS = tuple(TYPES)
-NUMBERS = tuple(name for name, kind in TYPES.items() if kind is np.float64)
 STEM = "results"
 
 
@@ -63,15 +62,14 @@ def read_table(file: Path) -> pd.DataFrame:
 
 
 def _read_csv(file: Path) -> pd.DataFrame:
-    # a run may be called "NA", so only an empty number is none
-    return pd.read_csv(
-        file,
-        dtype=TYPES,
-        keep_default_na=False,
-        na_values={name: [""] for name in NUMBERS},
-        float_precision="round_trip",
-        encoding="utf-8",
-    )
+    # a run may be called "NA", and pandas' own parser may round the last digit away
+    found = pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8")
+    for name, kind in TYPES.items():
+        if name in found and kind is not np.float64:
+            found[name] = found[name].astype(kind)
+        elif name in found:
+            found[name] = [float(text) if text else np.nan for text in found[name]]
+    return found
 
 
 def _is_of(column: pd.Series[Any], kind: Any) -> bool:
