@@ -112,15 +112,13 @@ def generation_axis(axis: Axis, generations: int) -> None:
 
 
 def log_axis(axis: Axis, low: float, high: float) -> tuple[float, float]:
-    """Ticks at 1, 2, 5, 10 …, or at powers of ten where these are too many; return the ticks around low and high."""
+    """Ticks at 1, 2, 5, 10 …, closer ones or powers of ten where this suits; return the ticks around low and high."""
     first, last = math.floor(math.log10(low)), min(math.ceil(math.log10(high)), 308)
-    wide = high > 300 * low
+    factors: tuple[float, ...] = (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)
+    if high > 3 * low:
+        factors = (1,) if high > 300 * low else (1, 2, 5)
     step = max(1, math.ceil((last - first) / 6))
-    ticks = [
-        factor * 10.0**n
-        for n in range(first - first % step, last + 1, step)
-        for factor in ((1,) if wide else (1, 2, 5))
-    ]
+    ticks = [factor * 10.0**n for n in range(first - first % step, last + 1, step) for factor in factors]
     axis.set_ticks(ticks)
     axis.set_minor_locator(NullLocator())
     if first >= -4 and high < 1e5:
