@@ -20,7 +20,7 @@ from lmcollapse.progress import shown
 from lmcollapse.tidy.chains import spaced
 from lmcollapse.trajectories import LEAST_SEEDS
 
-OF_TEXT = ("perplexity", "distinct_2", "tail_coverage")
+OF_TEXT = ("cross_entropy", "distinct_2", "tail_coverage")
 MOST = 3
 """Panels."""
 

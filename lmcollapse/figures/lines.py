@@ -46,11 +46,20 @@ class Line:
         """How many runs it stands for."""
         return len(self.runs)
 
-    def rows(self, measure: str, generations: Sequence[int] | None = None) -> pd.DataFrame:
-        """`generation`, `value`, `low` and `high` of a measure; of several runs the mean and the 95 % t-interval."""
+    def rows(self, measure: str, generations: Sequence[int] | None = None, *, geometric: bool = False) -> pd.DataFrame:
+        """`generation`, `value`, `low` and `high` of a measure; of several runs the mean and the 95 % t-interval.
+
+        geometric : whether these are of the logarithms, as on a logarithmic axis, where the values are positive.
+        """
         parts = self.singles(measure, generations)
-        together = len(parts) > 1 and any(map(len, parts))
-        return over_seeds(pd.concat(parts)).sort_values("generation") if together else parts[0]
+        if len(parts) < 2 or not any(map(len, parts)):
+            return parts[0]
+        found = pd.concat(parts)
+        if not geometric or not (found["value"].isna() | (found["value"] > 0)).all():
+            return over_seeds(found).sort_values("generation")
+        means = over_seeds(found.assign(value=np.log(found["value"]))).sort_values("generation")
+        ends = ["value", "low", "high"]
+        return means.assign(**{end: np.exp(means[end]) for end in ends})
 
     def singles(self, measure: str, generations: Sequence[int] | None = None) -> list[pd.DataFrame]:
         """The rows of each run."""

@@ -84,8 +84,9 @@ LOG_FROM = 5
 def measures(found: pd.DataFrame) -> dict[str, Figure]:
     """Measures per generation, conditions overlaid: means over three or more seeds, or runs, with 95 % intervals.
 
-    A grey band is held-out human text of the same size, dotted lines are neutral drift: what a perfect model that
-    merely resamples its training text would have lost by then. There is no figure of measures that no run took.
+    On a logarithmic axis these are of the logarithms. A grey band is held-out human text of the same size, dotted lines
+    are neutral drift: what a perfect model that merely resamples its training text would have lost by then. There is no
+    figure of measures that no run took.
     """
     of_kind = kinds(found)
     readings = pd.concat([of_kind[kind] for kind in (TEXT, IMAGES) if kind in of_kind] or [found[:0]])
@@ -148,10 +149,13 @@ def _panel(
     for value in set(human["value"].dropna()):
         axes.axhline(value, **HUMAN_LINE)
     levels, ends = [], [human["value"], human["high"]]
+    everything = pd.concat([single["value"] for line in drawn for single in line.singles(measure)])
+    logarithmic = measure == "perplexity" and everything.max() > LOG_FROM * everything.min()
     for line in drawn:
         if not any(len(single) for single in line.singles(measure)):
             continue
-        style, rows, singles = styles[line.label], line.rows(measure), line.singles(measure)
+        style, singles = styles[line.label], line.singles(measure)
+        rows = line.rows(measure, geometric=logarithmic)
         for single in singles if line.seeds > 1 else ():
             axes.plot(single["generation"], single["value"], color=style["color"], **SINGLE_SEED)
         axes.fill_between(rows["generation"], rows["low"], rows["high"], color=style["color"], alpha=BAND, lw=0)
@@ -168,7 +172,7 @@ def _panel(
     if written.isna().all():
         axes.text(0.5, 0.5, "no values", ha="center", va="center", transform=axes.transAxes, color="0.5")
         axes.set_yticks([])
-    elif measure == "perplexity" and high > LOG_FROM * low:
+    elif logarithmic:
         axes.set_yscale("log")
         axes.set_ylim(log_axis(axes.yaxis, low, high))
     else:  # from zero, so that a small change looks small
