@@ -37,6 +37,11 @@ def prepare() -> None:
         mallopt(mmap_threshold, 2**25)
 
 
+def cores() -> int:
+    """Cores that this process may use: those that it is pinned to, where it is."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def count() -> int:
     """How many there are."""
     return int(os.environ.get("WORLD_SIZE", 1)) if "MASTER_ADDR" in os.environ else 1
