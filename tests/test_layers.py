@@ -29,7 +29,7 @@ LAYERS = [
     {"spans"},
     {"loop", "results"},
     {"measure", "sweeps", "trajectories"},
-    {"advise", "reproductions"},
+    {"advise", "executors", "reproductions"},
     {
         "evaluate",
         "evaluation_module",
@@ -58,6 +58,7 @@ HOMES = {
     "sklearn": ("corpora", "detectors", "metrics"),
     "matplotlib": ("figures",),
     "PIL": ("parquet",),
+    "ray": ("executors.by_ray",),
 }
 """Heavy packages, and the only modules or folders that import them."""
 

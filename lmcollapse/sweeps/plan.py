@@ -81,10 +81,12 @@ class Sweep:
     """All runs of a sweep, seed by seed.
 
     out : its directory; in it a folder a condition, in that a run directory a seed.
+    given : what it was planned from; the same call of `plan` gives it again, in any process.
     """
 
     out: Path
     cells: tuple[Cell, ...]
+    given: Mapping[str, Any]
 
     @property
     def conditions(self) -> list[str]:
@@ -152,7 +154,7 @@ def plan(given: Mapping[str, Any], out: Path, where: str = "sweep") -> Sweep:
     for (name, seed), path in paths.items():
         config = parse({**named[name], "seed": seed}, f"{where} ({name})")
         cells.append(Cell(name, seed, config, path, Part(name, peers, options.keep_models)))
-    return Sweep(out, tuple(cells))
+    return Sweep(out, tuple(cells), given)
 
 
 def runs_in(directory: Path) -> list[Path]:
