@@ -133,6 +133,13 @@ def _supervise(workers: Sequence[Worker], here: Following, sweep: Sweep, progres
             if status is None:
                 continue
             cell = next((cell for cell in here.left if _held_by(cell, worker.family)), None)
+            failed = frozenset((name, 0) for name in here.outcome.failed)
+            if cell is None and status == 1 and len(worker.slot.gpus) > 1 and here.left:
+                # processes that make a run together end together where one fails; the others are still to be made
+                deaths[f"worker {worker.slot.number}", failed] += 1
+                if deaths[f"worker {worker.slot.number}", failed] < DEATHS:
+                    worker.start()
+                    continue
             if cell is None and status in (0, 1):
                 working.remove(worker)
                 continue

@@ -45,7 +45,8 @@ def work(
     """Make every run that nobody else is making, or go on with it.
 
     One that fails is reported and leaves the reason in `errors/`; the others go on, and no other process takes it up
-    meanwhile. Processes that torchrun has started make each run together.
+    meanwhile. Processes that torchrun has started make each run together, and end together where one fails, since they
+    may have come to different points of it.
 
     cells : only these.
     retry : take up runs, too, that had failed before this call.
@@ -56,13 +57,17 @@ def work(
     before = {cell.name: stamp(sweep.out, cell) for cell in cells} if retry else {}
     while True:
         left = [cell for cell in cells if stamp(sweep.out, cell) in (None, before.get(cell.name))]
-        cell = processes.agree(_next(left, outcome))
-        if cell is None:
+        chosen = _next(left, outcome) if processes.is_first() else None
+        name = processes.agree(chosen and chosen.name)
+        if name is None:
             return outcome
+        cell = next(cell for cell in cells if cell.name == name)
         told.name = cell.name
         try:
             run(cell.config, cell.path, told, cell.part)
         except InUse:
+            if processes.count() > 1:
+                raise
             outcome.elsewhere.append(cell.name)
             continue
         except Diverged as error:
@@ -70,6 +75,8 @@ def work(
         except Exception as error:  # one run must not take the others with it
             outcome.failed[cell.name] = _noted(sweep.out, cell, error)
             told.say(f"{cell.name}: {outcome.failed[cell.name]}")
+            if processes.count() > 1:
+                raise
             continue
         outcome.made.append(cell.name)
         if processes.is_first():
@@ -84,8 +91,11 @@ def _next(cells: Sequence[Cell], outcome: Outcome) -> Cell | None:
     """
     passed = {*outcome.made, *outcome.failed, *outcome.elsewhere}
     left = [cell for cell in cells if cell.name not in passed and not cell.complete]
-    held = {cell.seed for cell in cells if any(holder(path) for path in (cell.path, *cell.runs))} if left else set()
-    return min(left, key=lambda cell: cell.seed in held, default=None)
+    held = {cell.name: cell.seed for cell in cells if any(holder(path) for path in (cell.path, *cell.runs))}
+    if processes.count() > 1:  # the others cannot be told that a run is in use once they have begun it
+        outcome.elsewhere += [cell.name for cell in left if cell.name in held]
+        left = [cell for cell in left if cell.name not in held]
+    return min(left, key=lambda cell: cell.seed in held.values(), default=None)
 
 
 def error_file(out: Path, cell: Cell) -> Path:
