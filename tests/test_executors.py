@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -261,4 +262,64 @@ def test_what_cannot_work_is_refused(
 ) -> None:
     with pytest.raises(UserError, match=message):
         carry_out(plan(given, tmp_path / "out"), where)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def cluster(gate: Path) -> Iterator[Any]:
+    """Two nodes of one core each, as two machines would be; `gate` is set in their environment."""
+    ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
+    from ray.cluster_utils import Cluster
+
+    small = {"num_cpus": 1, "object_store_memory": 80_000_000}
+    cluster = Cluster(initialize_head=True, head_node_args={**small, "include_dashboard": False})
+    cluster.second = cluster.add_node(**small)
+    cluster.wait_for_nodes()
+    ray.init(address=cluster.address, log_to_driver=False)
+    yield cluster
+    ray.shutdown()
+    cluster.shutdown()
+
+
+def test_a_node_is_lost_and_its_run_goes_on_elsewhere(
+    given: dict[str, Any], tmp_path: Path, gate: Path, cluster: Any
+) -> None:
+    given["sweep"]["seeds"] = 1
+    sweep, lines = plan(given, tmp_path / "out"), Lines()
+    lost: list[Path] = []
+
+    class Losing(Lines):
+        """Looks on, and takes a node away while both have a run that has got as far as generation 1."""
+
+        def say(self, line: str) -> None:
+            lines.say(line)
+            if not line.startswith("Ray: "):
+                return
+            threading.Thread(target=self.lose).start()
+
+        def lose(self) -> None:
+            at_gate = lambda: [c.path for c in sweep.cells if (c.path / "generation_001" / "train").is_dir()]  # noqa: E731
+            wait_until(lambda: len(at_gate()) == 2)
+            before = {path: int((path / LOCK).read_text().split()[1]) for path in at_gate()}
+            cluster.remove_node(cluster.second, allow_graceful=False)
+            wait_until(lambda: any(not alive(pid) for pid in before.values()))
+            lost.extend(path for path, pid in before.items() if not alive(pid))
+            gate.unlink()
+
+    outcome = carry_out(sweep, Where("ray"), Losing())
+    assert not outcome.failed and sorted(outcome.made) == sorted(cell.name for cell in sweep.cells)
+    assert len(lost) == 1, "one node was lost, and with it one run"
+    assert {cell.path: starts(cell.path) for cell in sweep.cells} == {
+        cell.path: 2 if cell.path == lost[0] else 1 for cell in sweep.cells
+    }
+    assert any("on 2 nodes" in line for line in lines.said) and any("(2 of 2 runs)" in line for line in lines.said)
+    assert same_as_alone(given, sweep, tmp_path)
+
+
+def test_without_the_package_ray_is_refused_with_what_to_install(
+    given: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(UserError, match=r"pip install 'lmcollapse\[ray\]'"):
+        carry_out(plan(given, tmp_path / "out"), Where("ray"))
     assert not (tmp_path / "out").exists()

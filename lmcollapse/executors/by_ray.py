@@ -7,6 +7,8 @@ for the directory of the sweep is one that all nodes see.
 from __future__ import annotations
 
 import os
+import signal
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -38,8 +40,8 @@ def by_ray(sweep: Sweep, where: Where, progress: Progress | None = None) -> Outc
         ) from None
     if (where.gpus_per_run or 0) > 1:
         raise UserError(
-            f"--gpus-per-run is {where.gpus_per_run}, and a Ray task is one process with 1 GPU at most; take --executor "
-            "workers, or torchrun"
+            f"--gpus-per-run is {where.gpus_per_run}, and a Ray task is one process with 1 GPU at most; take "
+            "--executor workers, or torchrun"
         )
     progress = progress or Silent()
     sweep.begin()
@@ -123,13 +125,23 @@ def _cluster(ray: Any, where: Where) -> Iterator[None]:
     address = where.address or "auto"
     try:
         local = {"num_cpus": processes.cores()} if address == "local" else {}
-        ray.init(address=address, log_to_driver=False, configure_logging=False, **local)
+        with _own_handler_of(signal.SIGTERM):
+            ray.init(address=address, log_to_driver=False, configure_logging=False, **local)
     except (ConnectionError, ValueError) as error:
         raise UserError(
-            f"--address {address}: no Ray cluster can be reached ({error}); start one (`ray start --head`), or give "
-            "--address local"
+            f"--address {address}: no Ray cluster can be reached ({str(error).partition('. ')[0]}); start one "
+            "(`ray start --head`), or give --address local"
         ) from None
     try:
         yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _own_handler_of(number: signal.Signals) -> Iterator[None]:
+    """What happens on a signal stays as it was, whatever a library puts in its place meanwhile."""
+    before = signal.getsignal(number)
+    yield
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(number, before)

@@ -75,8 +75,10 @@ def slots(where: Where) -> list[Slot]:
         fit = len(cores) // (where.cores_per_worker or 1)
     workers = where.workers or max(1, fit)
     if gpus_each and workers > fit:
-        raise UserError(f"{workers} workers with {gpus_each} GPUs each need {workers * gpus_each}, and {len(gpus)} "
-                        f"can be used here; give --workers {fit}")
+        raise UserError(
+            f"{workers} workers with {gpus_each} GPUs each need {workers * gpus_each}, and {len(gpus)} "
+            f"can be used here; give --workers {fit}"
+        )
     divided = where.workers is not None or gpus_each > 0
     each = where.cores_per_worker or (max(1, len(cores) // workers) if divided else 1)
     if workers * each > len(cores):
