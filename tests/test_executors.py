@@ -298,7 +298,9 @@ def test_a_node_is_lost_and_its_run_goes_on_elsewhere(
             threading.Thread(target=self.lose).start()
 
         def lose(self) -> None:
-            at_gate = lambda: [c.path for c in sweep.cells if (c.path / "generation_001" / "train").is_dir()]  # noqa: E731
+            def at_gate() -> list[Path]:
+                return [cell.path for cell in sweep.cells if (cell.path / "generation_001" / "train").is_dir()]
+
             wait_until(lambda: len(at_gate()) == 2)
             before = {path: int((path / LOCK).read_text().split()[1]) for path in at_gate()}
             cluster.remove_node(cluster.second, allow_graceful=False)
