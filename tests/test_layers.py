@@ -27,9 +27,9 @@ LAYERS = [
     {"chains", "unlabelled"},
     {"steps"},
     {"spans"},
-    {"loop", "results"},
+    {"costs", "loop", "results"},
     {"measure", "sweeps", "trajectories"},
-    {"advise", "executors", "reproductions"},
+    {"advise", "executors", "forecast", "reproductions"},
     {
         "evaluate",
         "evaluation_module",

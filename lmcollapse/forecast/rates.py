@@ -1,0 +1,98 @@
+"""From steps that were timed to steps that are to come: a fixed cost, and one for each row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from lmcollapse.costs import cost
+from lmcollapse.forecast.ledger import Entry
+from lmcollapse.store import read_record
+from lmcollapse.types import Floats
+
+READ = ("train", "offered", "detected", "model")
+"""Kinds of steps that cost by the rows they read; others by those that there are of human data, or are written."""
+WRITTEN = ("candidates", "corpus", "scores", "measures")
+
+
+@dataclass(frozen=True)
+class Observed:
+    """One step that was made. read, written, human : rows, as in `Entry`."""
+
+    kind: str
+    human: float
+    read: float
+    written: float
+    seconds: float
+    size: float
+
+    def rows(self) -> tuple[float, ...]:
+        """What it costs by."""
+        return rows_of(self)
+
+
+def rows_of(step: Observed | Entry) -> tuple[float, ...]:
+    """The rows that a step costs by."""
+    if step.kind == "measures":
+        return (step.written, step.read)  # copies are looked for in all that was read
+    if step.kind in WRITTEN:
+        return (step.written,)
+    return (step.read if step.kind in READ else step.human,)
+
+
+@dataclass
+class Rates:
+    """Steps that were made, and what they tell of others.
+
+    overhead : seconds of a generation beside its steps.
+    """
+
+    observed: list[Observed] = field(default_factory=list)
+    overhead: float = 0.0
+
+    def see(self, folder: Path, kind: str, human: float, read: float, written: float) -> None:
+        """Take a step that was made into account, if it is there and was not pruned."""
+        record = read_record(folder)
+        if record is not None and not record.get("pruned"):
+            self.observed.append(Observed(kind, human, read, written, *cost([folder])))
+
+    def knows(self, kind: str) -> bool:
+        """Whether such a step was seen."""
+        return any(seen.kind == kind for seen in self.observed)
+
+    def seconds(self, entry: Entry) -> float:
+        """That a step will take."""
+        more = self.overhead if entry.kind == "measures" else 0.0
+        return more + self._expected(entry, "seconds")
+
+    def size(self, entry: Entry) -> float:
+        """Bytes that it will leave."""
+        return self._expected(entry, "size")
+
+    def _expected(self, entry: Entry, what: str) -> float:
+        seen = [one for one in self.observed if one.kind == entry.kind]
+        if not seen:
+            return 0.0
+        known = np.array([one.rows() for one in seen])
+        values = np.array([getattr(one, what) for one in seen])
+        return float(line(known, values, np.array(rows_of(entry)), proportional=what == "seconds"))
+
+
+def line(known: Floats, values: Floats, wanted: Floats, *, proportional: bool) -> float:
+    """What is expected at `wanted` rows of a quantity that was `values` at the `(n, columns)` rows `known`.
+
+    A fixed part and a part for each row, neither negative, found by least squares of relative errors. From a single
+    size nothing can be told apart: then all of it counts by the row (`proportional`), or none.
+    """
+    from scipy.optimize import nnls
+
+    if len(np.unique(known[:, 0])) == 1:
+        mean = float(values.mean())
+        return mean * wanted[0] / known[0, 0] if proportional and known[0, 0] else mean
+    terms = np.column_stack([np.ones(len(known)), known])
+    weights = 1 / np.maximum(values, 1e-3)
+    scale = np.maximum(terms.max(axis=0), 1e-12)  # columns of like size: what solves them stops at an absolute error
+    found, _ = nnls(terms * weights[:, None] / scale, values * weights)
+    return float(np.concatenate([[1.0], wanted]) @ (found / scale))
