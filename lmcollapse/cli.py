@@ -104,6 +104,7 @@ def sweep(
     *,
     out: Path | None = None,
     where: Executor = Where(),  # noqa: B008
+    dry_run: bool = False,
     figures: bool = True,
 ) -> None:
     """Run every condition with every seed, and what they have in common once; or go on with it.
@@ -116,11 +117,15 @@ def sweep(
         overrides: laid over the file, as in `sampling.temperature=1` or `sweep.seeds=5`.
         out: directory of the sweep; by default `runs/` and the name of the file.
         where: what makes the runs.
+        dry_run: say what there is to do and, from a short calibration, how long it takes and how large it gets.
         figures: draw the figures into the sweep's `figures/` at the end.
     """
     from lmcollapse.sweeps import load_sweep
 
     planned = load_sweep(file, out or Path("runs") / file.stem, overrides)
+    if dry_run:
+        _foretold(planned, where)
+        return
     outcome = _carried_out(planned, where)
     if outcome is None:
         return
@@ -146,6 +151,18 @@ def _carried_out(planned: Sweep, where: Where, *, stderr: bool = False) -> Outco
     for name, why in outcome.failed.items():
         print(f"failed: {name}: {why}", file=sys.stderr)
     return outcome
+
+
+def _foretold(planned: Sweep, where: Where) -> None:
+    """Print what a sweep stands for, how long it will take and how large it will be."""
+    from lmcollapse.executors.where import as_a_worker
+    from lmcollapse.forecast import described, forecast
+    from lmcollapse.progress import Terminal
+
+    workers = as_a_worker(where)
+    with Terminal(Console(stderr=True, highlight=False)) as progress:
+        found = forecast(planned, progress)
+    print("\n".join(described(planned, found, workers)))
 
 
 def evaluate(

@@ -94,3 +94,20 @@ def slots(where: Where) -> list[Slot]:
         )
         for number in range(workers)
     ]
+
+
+def as_a_worker(where: Where) -> int:
+    """Let this process use no more than a worker would; how many workers there would be.
+
+    Nothing that counts the cores may be loaded yet. A Ray cluster is not asked.
+    """
+    where.check()
+    if where.executor != "workers":
+        return 1
+    places = slots(where)
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, places[0].cores)
+    os.environ["OMP_NUM_THREADS"] = str(len(places[0].cores))
+    if places[0].gpus:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(places[0].gpus)
+    return len(places)

@@ -23,7 +23,7 @@ from lmcollapse.loop import Line, run
 from lmcollapse.manifest import begin
 from lmcollapse.parquet import read_human, write_human
 from lmcollapse.steps import ARTEFACTS, Steps, folder_of
-from lmcollapse.store import Artefact, Facts, open_run
+from lmcollapse.store import Artefact, Facts, open_run, read_manifest, read_record
 from lmcollapse.types import Human, Images, Progress, Silent
 
 TIME = 8.0
@@ -144,8 +144,6 @@ KINDS = ("offered", "detected", "candidates", *ARTEFACTS)
 
 def observe(rates: Rates, run: Path, generations: int) -> None:
     """Take every step of so many finished generations of a run into account."""
-    from lmcollapse.store import read_manifest, read_record
-
     manifest, rows = read_manifest(run), read_record(run / "rows")
     if manifest is None or rows is None:
         return

@@ -13,7 +13,7 @@ from lmcollapse.forecast.calibrate import calibrate, calibrate_chains, observe
 from lmcollapse.forecast.ledger import Entry, Sizes, entries, rows_in
 from lmcollapse.forecast.rates import Observed, Rates
 from lmcollapse.progress import span
-from lmcollapse.store import read_metrics, read_record
+from lmcollapse.store import read_metrics
 from lmcollapse.substrates.chain import ChainSubstrate
 from lmcollapse.sweeps import Cell, Sweep
 from lmcollapse.types import Progress, Silent
@@ -78,14 +78,15 @@ def forecast(sweep: Sweep, progress: Progress | None = None) -> Forecast:
     done = {entry.key for _, entry in steps if entry.done}
     kept = {entry.key for _, entry in steps if entry.kept}
     to_come = {key: cost for key, cost in left.items() if key not in done}
-    fits = {entry.key: entry for _, entry in steps if entry.kind in ("model", "generations")}
+    fits = {entry.key for _, entry in steps if entry.kind == "model"}
+    chains = [cell for cell in sweep.cells if _of_chains(cell.config)]
     return Forecast(
         conditions=sweep.conditions,
         seeds=sorted({cell.seed for cell in sweep.cells}),
         runs=len(sweep.cells),
         finished=sum(cell.complete for cell in sweep.cells),
-        generations=sum(_fitted(entry, whole=True) for entry in fits.values()),
-        left=sum(_fitted(entry) for entry in fits.values() if entry.key not in done),
+        generations=len(fits) + sum(cell.config.generations for cell in chains),
+        left=len(fits - done) + sum(cell.config.generations - cell.done for cell in chains),
         seconds=sum(seconds for seconds, _ in to_come.values()),
         longest=max(_each(steps, to_come).values(), default=0.0),
         size=size_of(sweep.out) + sum(size for key, (_, size) in to_come.items() if key in kept),
@@ -154,10 +155,6 @@ def _chains(cell: Cell) -> Entry:
     """What is left of a run of chains, as one step."""
     left = cell.config.generations - cell.done
     return Entry(str(cell.path), "", "generations", 0, left, left, left, done=left == 0, kept=True)
-
-
-def _fitted(entry: Entry, *, whole: bool = False) -> int:
-    raise NotImplementedError
 
 
 def _each(steps: Sequence[tuple[Cell, Entry]], to_come: Mapping[str, tuple[float, float]]) -> dict[str, float]:

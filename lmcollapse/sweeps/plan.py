@@ -105,16 +105,17 @@ class Sweep:
             if read_metrics(run)
         ]
 
-    def begin(self) -> None:
-        """Make the directory and write down which runs belong to the sweep.
-
-        Raises UserError, before any compute is spent, where one of the configurations cannot work.
-        """
+    def check(self) -> None:
+        """Raise UserError, before any compute is spent, where one of the configurations cannot work."""
         for cell in self.cells:
             if not cell.complete:
                 cell.config.build_substrate().check(cell.config.start)
         if (self.out / LOCK).exists():
             raise UserError(f"{self.out} is a run; a sweep has a directory of its own: give another with --out")
+
+    def begin(self) -> None:
+        """Make the directory and write down which runs belong to the sweep; UserError as `check` raises it."""
+        self.check()
         self.out.mkdir(parents=True, exist_ok=True)
         known = _known(self.out)
         runs = [
