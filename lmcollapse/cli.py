@@ -564,6 +564,23 @@ def plot(runs: Positional[Annotated[tuple[Path, ...], arg(metavar="RUN")]], *, o
         print(file)
 
 
+def report(
+    runs: Positional[Annotated[tuple[Path, ...], arg(metavar="RUN")]], *, out: Path = Path("report.html")
+) -> None:
+    """Write what runs show into one page for a browser: verdicts, curves, texts, words lost, how to run it again.
+
+    Args:
+        runs: run directories, or those of sweeps; runs that differ in their seed alone are taken together.
+        out: the HTML file; it needs nothing beside it, and no network.
+    """
+    from lmcollapse.report import report
+    from lmcollapse.sweeps import runs_in
+
+    if not runs:
+        raise UserError("no run was named; give one or more run directories, as in `lmcollapse report runs/quickstart`")
+    print(report([inside for run in runs for inside in runs_in(run)], out))
+
+
 def sample(
     checkpoint: Positional[Annotated[str, arg(metavar="CHECKPOINT")]],
     overrides: Positional[Annotated[tuple[str, ...], arg(metavar="key=value")]] = (),
@@ -683,6 +700,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "export": export,
     "selfcheck": selfcheck,
     "plot": plot,
+    "report": report,
     "sample": sample,
     "status": status,
     "list": list_,

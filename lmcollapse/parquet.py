@@ -57,7 +57,8 @@ def birth(generation: int, seed: int | None, model: str, options: Mapping[str, A
     return {"generation": generation, "seed": seed, "model": model, "sampling": options.get("sampling", options)}
 
 
-def _png(pixels: Any) -> bytes:
+def png(pixels: Any) -> bytes:
+    """`(height, width, channels)` uint8 as a PNG file."""
     from PIL import Image
 
     content = BytesIO()
@@ -74,7 +75,7 @@ def _pixels(png: bytes) -> Any:
 
 def _images(pixels: Any) -> pa.StructArray:
     """`(images, height, width, channels)` uint8 as the hub stores images."""
-    files = pa.array([_png(image) for image in pixels], pa.binary())
+    files = pa.array([png(image) for image in pixels], pa.binary())
     return pa.StructArray.from_arrays([files, pa.nulls(len(pixels), pa.string())], ["bytes", "path"])
 
 

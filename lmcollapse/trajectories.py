@@ -223,12 +223,7 @@ def over_seeds(found: pd.DataFrame) -> pd.DataFrame:
     Raises UserError for runs of one condition with the same seed.
     """
     keys = ["condition", "generation", "measure"]
-    twice = found[found.duplicated([*keys, "seed"])]
-    if len(twice):
-        raise UserError(
-            f"several runs of condition '{twice['condition'].iloc[0]}' have the seed {twice['seed'].iloc[0]}; "
-            "give runs that differ in nothing but their seed"
-        )
+    refuse_twins(found)
     rows = []
     for (condition, generation, measure), part in found.groupby(keys, sort=False):
         columns = (part[name].tolist() for name in ("value", "low", "high"))
@@ -236,6 +231,16 @@ def over_seeds(found: pd.DataFrame) -> pd.DataFrame:
         estimate = shared(runs) if generation == HUMAN else mean([run.value for run in runs])
         rows.append((condition, generation, measure, *estimate, len(runs)))
     return pd.DataFrame(rows, columns=[*keys, *Estimate._fields, "seeds"])
+
+
+def refuse_twins(found: pd.DataFrame) -> None:
+    """UserError for runs of one condition with the same seed: they are no sample of seeds."""
+    twice = found[found.duplicated(["condition", "generation", "measure", "seed"])]
+    if len(twice):
+        raise UserError(
+            f"several runs of condition '{twice['condition'].iloc[0]}' have the seed {twice['seed'].iloc[0]}; "
+            "give runs that differ in nothing but their seed"
+        )
 
 
 def families(runs: Sequence[Path]) -> list[list[Subject]]:

@@ -23,7 +23,7 @@ from rich.table import Table
 from lmcollapse.manifest import hardware, versions
 from lmcollapse.processes import prepare
 
-SUBCOMMANDS = ("measure", "sample", "fit", "generation", "chains")
+SUBCOMMANDS = ("measure", "sample", "fit", "generation", "chains", "scaling")
 RIVALS = ("nltk", "sacrebleu", "fast-bleu", "mauve-text", "torch", "transformers", "ctranslate2", "vllm")
 """Packages that are timed beside the project, or are skipped where they are missing."""
 

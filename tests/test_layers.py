@@ -29,7 +29,9 @@ LAYERS = [
     {"spans"},
     {"costs", "loop", "results"},
     {"measure", "sweeps", "trajectories"},
-    {"advise", "executors", "forecast", "reproductions"},
+    {"pairs"},
+    {"executors", "forecast"},
+    {"advise", "reproductions"},
     {
         "evaluate",
         "evaluation_module",
@@ -43,6 +45,7 @@ LAYERS = [
         "verdicts",
         "verify",
     },
+    {"report"},
     {"cli"},
     {"__main__"},
 ]

@@ -17,9 +17,13 @@ from lmcollapse.reproductions.evidence import (
 from lmcollapse.reproductions.panels import Line, Panel, Published
 from lmcollapse.reproductions.papers import GERSTGRASSER as PAPER
 
-__all__ = ["PAPER", "PICTURES", "claims", "panels"]
+__all__ = ["PAPER", "PICTURES", "SMALL", "claims", "panels"]
 
 PICTURES = ()
+SMALL = (
+    "A GPT-2 shape of about a million parameters on 20,000 words of documentation for four epochs, in the place "
+    "of 9 million parameters on TinyStories for one."
+)
 COLD = "temperature 0.3"
 
 

@@ -9,9 +9,13 @@ from lmcollapse.reproductions.panels import Panel, Published
 from lmcollapse.reproductions.papers import KAZDAN as PAPER
 from lmcollapse.trajectories import Trajectory
 
-__all__ = ["PAPER", "PICTURES", "claims", "panels"]
+__all__ = ["PAPER", "PICTURES", "SMALL", "claims", "panels"]
 
 PICTURES = ()
+SMALL = (
+    "The three statistical estimates at 50 rows a generation, and a GPT-2 shape of about a million parameters on "
+    "15,000 words of documentation."
+)
 POLICIES = ("replace", "accumulate_subsample", "accumulate")
 RISKS = {
     "gaussian": ("w2_squared", "squared Wasserstein-2 distance", 0.1),

@@ -8,9 +8,14 @@ from lmcollapse.reproductions.evidence import Evidence, Finding, above, against,
 from lmcollapse.reproductions.panels import Line, Panel, Published
 from lmcollapse.reproductions.papers import DRAYSON as PAPER
 
-__all__ = ["PAPER", "PICTURES", "claims", "panels"]
+__all__ = ["PAPER", "PICTURES", "SMALL", "claims", "panels"]
 
 PICTURES = ()
+SMALL = (
+    "A GPT-2 shape of about a million parameters from scratch on 20,000 words of documentation, and a classifier "
+    "of n-grams in the place of ModernBERT; texts are written without prompts, where the paper continues human "
+    "blocks."
+)
 SYNTHETIC, POOL, RESAMPLED, ORACLE = "all synthetic", "mixed pool", "detector resampling", "oracle"
 
 

@@ -8,9 +8,14 @@ from lmcollapse.reproductions.evidence import Evidence, Finding, above, below, f
 from lmcollapse.reproductions.panels import Line, Panel, Published
 from lmcollapse.reproductions.papers import GUO as PAPER
 
-__all__ = ["PAPER", "PICTURES", "claims", "panels"]
+__all__ = ["PAPER", "PICTURES", "SMALL", "claims", "panels"]
 
 PICTURES = ()
+SMALL = (
+    "A GPT-2 shape of about a million parameters from scratch on 20,000 words of documentation, unconditional, at "
+    "two temperatures, in the place of OPT-350M on three tasks; the type-token ratio is that of a moving window, "
+    "in the paper that of the whole text."
+)
 CONDITIONS = ("temperature 0.8", "temperature 1.0")
 FALLING = {
     "type_token_ratio": ("type-token ratio", "news 7.36 to 3.66, stories 2.23 to 0.61 (in per cent, whole text)"),

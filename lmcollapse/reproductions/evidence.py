@@ -58,16 +58,16 @@ class Condition:
 
 
 class Evidence:
-    """The tidy table of a reproduction's runs, by condition."""
+    """The tidy table of a reproduction's runs, by condition; of seeds that all conditions have: they are pairs."""
 
     def __init__(self, table: pd.DataFrame) -> None:
         self.table = table
         self.asked: set[str] = set()
         scalars = table[table["at"].isna()] if "at" in table else table
-        self._conditions = {
-            str(name): _condition(str(name), rows, self.asked)
-            for name, rows in scalars.groupby("condition", sort=False)
-        }
+        seeds = [set(rows["seed"]) for _, rows in scalars.groupby("condition")]
+        self.seeds = sorted(set.intersection(*seeds)) if seeds else []
+        groups = scalars[scalars["seed"].isin(self.seeds)].groupby("condition", sort=False)
+        self._conditions = {str(name): _condition(str(name), rows, self.asked) for name, rows in groups}
 
     def __getitem__(self, name: str) -> Condition:
         """A condition by name; UserError where no run of it has a finished generation."""
@@ -77,11 +77,6 @@ class Evidence:
                 "the reproduction"
             )
         return self._conditions[name]
-
-    @property
-    def seeds(self) -> int:
-        """How many each condition has, at least."""
-        return min((len(condition.seeds) for condition in self._conditions.values()), default=0)
 
 
 def _condition(name: str, rows: pd.DataFrame, asked: set[str]) -> Condition:

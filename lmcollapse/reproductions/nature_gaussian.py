@@ -13,9 +13,10 @@ from lmcollapse.reproductions.papers import NATURE as PAPER
 from lmcollapse.trajectories import mean
 from lmcollapse.types import Floats
 
-__all__ = ["PAPER", "PICTURES", "claims", "panels"]
+__all__ = ["PAPER", "PICTURES", "SMALL", "claims", "panels"]
 
 PICTURES = ("densities",)
+SMALL = "As in the paper, with many chains in the place of one: means over chains can be held to theory."
 NEAR = 0.15
 """Nats; a log variance is an average over thousands of chains."""
 EARLY = 99

@@ -8,9 +8,10 @@ from lmcollapse.reproductions.evidence import Evidence, Finding, above, against,
 from lmcollapse.reproductions.panels import Panel, Published
 from lmcollapse.reproductions.papers import NATURE as PAPER
 
-__all__ = ["PAPER", "PICTURES", "claims", "panels"]
+__all__ = ["PAPER", "PICTURES", "SMALL", "claims", "panels"]
 
 PICTURES = ("mixtures",)
+SMALL = "As in the paper, twenty chains a seed in the place of one; beside it a condition that the paper does not have."
 
 
 def claims(found: Evidence) -> Iterator[Finding]:

@@ -19,9 +19,15 @@ from lmcollapse.reproductions.panels import Line, Panel, Published
 from lmcollapse.reproductions.papers import NATURE as PAPER
 from lmcollapse.trajectories import Estimate, mean
 
-__all__ = ["PAPER", "PICTURES", "claims", "panels"]
+__all__ = ["PAPER", "PICTURES", "SMALL", "claims", "panels"]
 
 PICTURES = ("sequence_perplexity",)
+SMALL = (
+    "A GPT-2 shape of about a million parameters, from scratch in every generation, on 15,000 words of "
+    "documentation, in the place of OPT-125m on WikiText-2: perplexities are ten times those of the paper, and "
+    "only directions and ratios can be compared. Prompts have 16 tokens and continuations 112, since a model from "
+    "scratch knows no position that it was not trained on."
+)
 ALONE, TENTH = "no human text", "a tenth human"
 
 

@@ -8,9 +8,13 @@ from lmcollapse.reproductions.evidence import Evidence, Finding, above, against,
 from lmcollapse.reproductions.panels import Panel, Published
 from lmcollapse.reproductions.papers import NATURE as PAPER
 
-__all__ = ["PAPER", "PICTURES", "claims", "panels"]
+__all__ = ["PAPER", "PICTURES", "SMALL", "claims", "panels"]
 
 PICTURES = ("images", "latents")
+SMALL = (
+    "The 8 x 8 digits of scikit-learn in the place of MNIST, a small convolutional network, and a control that "
+    "reads human images in every generation."
+)
 
 
 def claims(found: Evidence) -> Iterator[Finding]:

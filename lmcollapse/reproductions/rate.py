@@ -13,9 +13,12 @@ from lmcollapse.theory import survival
 from lmcollapse.trajectories import mean
 from lmcollapse.types import Floats
 
-__all__ = ["PAPER", "PICTURES", "claims", "panels"]
+__all__ = ["PAPER", "PICTURES", "SMALL", "claims", "panels"]
 
 PICTURES = ()
+SMALL = (
+    "As in the paper, as far as its sizes are public. Counts of 5,000 draws of a rare symbol stand for Poisson ones."
+)
 POISSON = {"mean 1": (2e-4, 5_000), "mean 10": (2e-3, 5_000)}
 """So many draws of so rare a symbol that its counts are as good as Poisson distributed."""
 BINOMIAL = {"p = 0.001, n = 10000": (0.001, 10_000), "p = 0.01, n = 100": (0.01, 100)}

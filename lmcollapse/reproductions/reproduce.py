@@ -16,8 +16,8 @@ from lmcollapse.options import suggestion
 from lmcollapse.reproductions.evidence import Evidence, Finding
 from lmcollapse.reproductions.panels import Panel, Published
 from lmcollapse.reproductions.papers import Paper
-from lmcollapse.sweeps import Outcome, Sweep, plan, work
-from lmcollapse.types import Progress, UserError
+from lmcollapse.sweeps import Sweep, plan
+from lmcollapse.types import UserError
 
 Scale = Literal["small", "paper"]
 
@@ -42,7 +42,8 @@ class Reproduction:
     scales : the sweep, as a configuration holds it, by scale.
     claims : what the paper says, tested on what the runs found.
     panels : of its figure, given what was found.
-    pictures : figures of the catalogue that belong to it, by stem.
+    pictures : figures of the catalogue that belong to it, by name.
+    small : how the small scale differs from the paper.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Reproduction:
     claims: Callable[[Evidence], Iterator[Finding]]
     panels: Callable[[Evidence], Sequence[Panel | Published]]
     pictures: tuple[str, ...]
+    small: str
 
     def sweep(self, out: Path, scale: Scale = "small", overrides: Sequence[str] = ()) -> Sweep:
         """Its runs below a directory. Raises UserError where an override cannot be used."""
@@ -66,14 +68,4 @@ def find(name: str) -> Reproduction:
         raise UserError(f"unknown reproduction '{name}'" + suggestion(name, sorted(NAMES)))
     module = importlib.import_module(f"lmcollapse.reproductions.{name.replace('-', '_')}")
     scales = yaml.safe_load((files("lmcollapse.reproductions") / f"{name}.yaml").read_text(encoding="utf-8"))
-    return Reproduction(name, module.PAPER, scales, module.claims, module.panels, module.PICTURES)
-
-
-def reproduce(
-    name: str, out: Path, scale: Scale = "small", overrides: Sequence[str] = (), progress: Progress | None = None
-) -> Outcome:
-    """Run what is missing of a reproduction below `out`; the same call goes on where it was left.
-
-    overrides : laid over its sweep, as in `generations=3` or `sweep.seeds=5`.
-    """
-    return work(find(name).sweep(out, scale, overrides), progress)
+    return Reproduction(name, module.PAPER, scales, module.claims, module.panels, module.PICTURES, module.SMALL)

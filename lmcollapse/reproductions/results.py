@@ -53,7 +53,7 @@ def judge(reproduction: Reproduction, runs: Sequence[Path], scale: Scale, comman
         "name": reproduction.name,
         "scale": scale,
         "command": command,
-        "seeds": found.seeds,
+        "seeds": len(found.seeds),
         "runs": len(runs),
         "seconds": round(computing(runs)),
         "lmcollapse": lmcollapse.__version__,
@@ -145,6 +145,8 @@ def as_markdown(judged: Judged, figures: Sequence[str]) -> Iterator[str]:
         f"{paper.authors}, *{paper.title}*, {paper.where} "
         f"([arXiv {paper.arxiv}](https://arxiv.org/abs/{paper.arxiv})).\n"
     )
+    if about["scale"] == "small":
+        yield f"At this scale: {judged.reproduction.small}\n"
     yield (
         f"`{about['command']}`: {about['runs']} runs, {about['seeds']} seeds a condition, "
         f"{about['seconds'] / 60:.0f} minutes of computing on {hardware.get('cpu')}, {hardware.get('cores')} cores; "
