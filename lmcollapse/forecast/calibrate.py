@@ -27,7 +27,8 @@ from lmcollapse.store import Artefact, Facts, open_run, read_manifest, read_reco
 from lmcollapse.types import Human, Images, Progress, Silent
 
 TIME = 8.0
-"""Seconds that the larger of two small runs may take, as far as can be told from the smaller one."""
+"""Seconds that the larger of two small runs may take at most, as far as can be told from the smaller one; more only where
+twice the smaller one takes more."""
 MOST = {"words": 100_000, "images": 5_000}
 """Human data that the base model is made from, at most."""
 FEWEST = {"words": (1_500, 150), "images": (128, 24)}
@@ -37,8 +38,11 @@ CHAINS_TIME = 1.0
 FEW_GENERATIONS = 8
 
 
-def calibrate(config: Config, progress: Progress) -> tuple[Rates, Sizes]:
-    """What the steps of a language model or an image model cost, and how many rows the whole run has."""
+def calibrate(config: Config, progress: Progress, within: float = TIME) -> tuple[Rates, Sizes]:
+    """What the steps of a language model or an image model cost, and how many rows the whole run has.
+
+    within : seconds for the largest of the small runs.
+    """
     with tempfile.TemporaryDirectory(prefix="lmcollapse-forecast-") as folder:
         small = Small.begin(config, Path(folder), progress)
         fewest = min(FEWEST[small.unit][0], small.whole["train"])
@@ -46,7 +50,7 @@ def calibrate(config: Config, progress: Progress) -> tuple[Rates, Sizes]:
         small.rates.observed, first = small.prepared(), time.monotonic()
         small.run("first", fewest)
         took = time.monotonic() - first
-        more = min(round(fewest * min(16.0, max(2.0, TIME / took))), small.whole["train"])
+        more = min(round(fewest * min(16.0, max(2.0, min(within, TIME) / took))), small.whole["train"])
         if more > fewest:
             small.run("second", more)
         return small.rates, small.sizes()

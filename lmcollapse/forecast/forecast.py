@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import heapq
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from lmcollapse.config import Config
 from lmcollapse.costs import costs, in_bytes, size_of
 from lmcollapse.forecast.calibrate import calibrate, calibrate_chains, observe
-from lmcollapse.forecast.ledger import Entry, Sizes, entries, rows_in
+from lmcollapse.forecast.ledger import LEAST_ROWS, Entry, Sizes, entries, rows_in
 from lmcollapse.forecast.rates import Observed, Rates
 from lmcollapse.progress import span
 from lmcollapse.store import read_metrics
 from lmcollapse.substrates.chain import ChainSubstrate
 from lmcollapse.sweeps import Cell, Sweep
-from lmcollapse.types import Progress, Silent
+from lmcollapse.types import Diverged, Progress, Silent, UserError
 
 MEASURED_FACTOR, CALIBRATED_FACTOR = 1.3, 1.6
 """How far off a forecast may be either way, from runs that are there and from small ones."""
+TIME = 30.0
+"""Seconds for small runs, shared out among all conditions that differ in more than their data policy; as many again for
+what comes before them, and no less than the smallest runs take."""
+UNKNOWN = Sizes(LEAST_ROWS, LEAST_ROWS, LEAST_ROWS)
+"""Rows of a run of which nothing is known: what it shares with others shows with any number."""
 
 
 @dataclass(frozen=True)
@@ -28,12 +34,13 @@ class Forecast:
 
     runs, finished : runs, and those that nothing is left of.
     generations, left : models to fit once what runs have in common is made once, and those of them that are not there.
-    seconds : of work that is left, in one process after the other.
-    longest : of them the seconds of the run that takes longest, which no number of workers makes shorter.
+    runs_left : of each run that is not finished its steps that are left, with the seconds of each; a step that runs
+        have in common stands with each of them, under one key.
     size : bytes of the directory in the end.
     factor : how far off seconds and size may be.
     measured : whether all costs are from runs of this sweep.
     took : seconds that it took to find out.
+    unknown : why seconds and size cannot be told; None where they can.
     """
 
     conditions: Sequence[str]
@@ -42,16 +49,25 @@ class Forecast:
     finished: int
     generations: int
     left: int
-    seconds: float
-    longest: float
+    runs_left: Sequence[Sequence[tuple[str, float]]]
     size: float
     factor: float
     measured: bool
     took: float
+    unknown: str | None = None
 
-    def elapsed(self, workers: int) -> float:
-        """Seconds until the end with so many workers."""
-        return max(self.seconds / workers, self.longest)
+    def elapsed(self, workers: int = 1) -> float:
+        """Seconds until the end with so many workers.
+
+        Each takes the next run when it has finished one, and where another is making a step that it needs, it waits.
+        """
+        free, finished = [0.0] * workers, dict[str, float]()
+        for run in self.runs_left:
+            now = heapq.heappop(free)
+            for key, seconds in run:
+                now = finished[key] = max(now, finished[key]) if key in finished else now + seconds
+            heapq.heappush(free, now)
+        return max(free)
 
 
 def forecast(sweep: Sweep, progress: Progress | None = None) -> Forecast:
@@ -63,21 +79,24 @@ def forecast(sweep: Sweep, progress: Progress | None = None) -> Forecast:
     began = time.monotonic()
     progress = progress or Silent()
     sweep.check()
-    left: dict[str, tuple[float, float]] = {}
     steps: list[tuple[Cell, Entry]] = []
-    measured = True
-    for cells in _alike(sweep.cells):
+    costs_of: dict[str, tuple[float, float]] = {}
+    measured, unknown = True, None
+    groups = _alike(sweep.cells)
+    for cells in groups:
         rates, sizes = _from_runs(cells)
         if rates is None:
             measured = False
-            rates, sizes = _from_small_runs(cells[0].config, progress)
+            try:
+                rates, sizes = _from_small_runs(cells[0].config, progress, len(groups))
+            except (UserError, Diverged) as error:  # of a run so small; of the sweep's own runs `check` says what it can
+                rates, sizes, unknown = Rates(), UNKNOWN, unknown or f"{cells[0].condition}: {error}"
         for cell in cells:
-            found = list(entries(cell, sizes)) if sizes else [_chains(cell)]
+            found = [_chains(cell)] if _of_chains(cell.config) else list(entries(cell, sizes or UNKNOWN))
             steps += [(cell, entry) for entry in found]
-            left |= {entry.key: (rates.seconds(entry), rates.size(entry)) for entry in found}
+            costs_of |= {entry.key: (rates.seconds(entry), rates.size(entry)) for entry in found}
     done = {entry.key for _, entry in steps if entry.done}
     kept = {entry.key for _, entry in steps if entry.kept}
-    to_come = {key: cost for key, cost in left.items() if key not in done}
     fits = {entry.key for _, entry in steps if entry.kind == "model"}
     chains = [cell for cell in sweep.cells if _of_chains(cell.config)]
     return Forecast(
@@ -87,12 +106,12 @@ def forecast(sweep: Sweep, progress: Progress | None = None) -> Forecast:
         finished=sum(cell.complete for cell in sweep.cells),
         generations=len(fits) + sum(cell.config.generations for cell in chains),
         left=len(fits - done) + sum(cell.config.generations - cell.done for cell in chains),
-        seconds=sum(seconds for seconds, _ in to_come.values()),
-        longest=max(_each(steps, to_come).values(), default=0.0),
-        size=size_of(sweep.out) + sum(size for key, (_, size) in to_come.items() if key in kept),
+        runs_left=_in_order(sweep, steps, done, {key: seconds for key, (seconds, _) in costs_of.items()}),
+        size=size_of(sweep.out) + sum(size for key, (_, size) in costs_of.items() if key in kept - done),
         factor=MEASURED_FACTOR if measured else CALIBRATED_FACTOR,
         measured=measured,
         took=time.monotonic() - began,
+        unknown=unknown,
     )
 
 
@@ -106,6 +125,8 @@ def described(sweep: Sweep, found: Forecast, workers: int = 1) -> list[str]:
     ]
     if found.finished == found.runs:
         return [*lines, f"nothing is left to do; {in_bytes(found.size)} on disk"]
+    if found.unknown is not None:
+        return [*lines, f"how long and how large: small runs cannot tell ({found.unknown})"]
     how = f"with {workers} workers" if workers > 1 else "one run after the other"
     source = "the runs that are there" if found.measured else f"small runs, which took {span(found.took)}"
     return [
@@ -147,8 +168,10 @@ def _from_runs(cells: Sequence[Cell]) -> tuple[Rates | None, Sizes | None]:
     return (rates if rates.observed else None), sizes
 
 
-def _from_small_runs(config: Config, progress: Progress) -> tuple[Rates, Sizes | None]:
-    return (calibrate_chains(config, progress), None) if _of_chains(config) else calibrate(config, progress)
+def _from_small_runs(config: Config, progress: Progress, groups: int) -> tuple[Rates, Sizes | None]:
+    if _of_chains(config):
+        return calibrate_chains(config, progress), None
+    return calibrate(config, progress, TIME / groups)
 
 
 def _chains(cell: Cell) -> Entry:
@@ -157,12 +180,16 @@ def _chains(cell: Cell) -> Entry:
     return Entry(str(cell.path), "", "generations", 0, left, left, left, done=left == 0, kept=True)
 
 
-def _each(steps: Sequence[tuple[Cell, Entry]], to_come: Mapping[str, tuple[float, float]]) -> dict[str, float]:
-    """Seconds that are left of each run, with what it shares."""
-    totals: dict[str, float] = {}
+def _in_order(
+    sweep: Sweep, steps: Sequence[tuple[Cell, Entry]], done: Collection[str], seconds: Mapping[str, float]
+) -> list[list[tuple[str, float]]]:
+    """What is left of each run, in about the order in which processes take them up: first one of each seed."""
+    left: dict[str, list[tuple[str, float]]] = {cell.name: [] for cell in sweep.cells if not cell.complete}
     for cell, entry in steps:
-        totals[cell.name] = totals.get(cell.name, 0.0) + to_come.get(entry.key, (0.0, 0.0))[0]
-    return totals
+        if cell.name in left and entry.key not in done:
+            left[cell.name].append((entry.key, seconds[entry.key]))
+    place = {cell.name: sweep.conditions.index(cell.condition) for cell in sweep.cells}
+    return [left[name] for name in sorted(left, key=lambda name: place[name])]
 
 
 def _of_chains(config: Config) -> bool:

@@ -73,7 +73,7 @@ def _steps(config: Config, sizes: Sizes, place: Path, member: int) -> Iterator[t
     """Key, name, generation and rows read of each step of a run directory."""
     substrate = config.build_substrate()
     steps = Steps(Run(place, Silent()), config, substrate, member)
-    alone = member if config.population else ""
+    alone = str(place) if config.population else ""  # members have nothing linked with other runs
     dumped = config.model_dump(mode="json")
     options = [config.substrate, config.start, substrate.model_dump(mode="json")]
     human = _key("human", dumped["corpus"], config.seed, alone)
