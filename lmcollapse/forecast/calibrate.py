@@ -27,8 +27,8 @@ from lmcollapse.store import Artefact, Facts, open_run, read_manifest, read_reco
 from lmcollapse.types import Human, Images, Progress, Silent
 
 TIME = 8.0
-"""Seconds that the larger of two small runs may take at most, as far as can be told from the smaller one; more only where
-twice the smaller one takes more."""
+"""Seconds that the larger of two small runs may take, as far as can be told from the smaller one; more only where twice
+the smaller one takes more."""
 MOST = {"words": 100_000, "images": 5_000}
 """Human data that the base model is made from, at most."""
 FEWEST = {"words": (1_500, 150), "images": (128, 24)}
@@ -168,12 +168,13 @@ def calibrate_chains(config: Config, progress: Progress) -> Rates:
     """What a generation of chains costs, from short runs."""
     rates, generations = Rates(), min(FEW_GENERATIONS, config.generations)
     with tempfile.TemporaryDirectory(prefix="lmcollapse-forecast-") as folder:
+        run(_with(config, generations=1), Path(folder) / "warm")  # what is loaded and compiled at first is paid once
         while True:
             with progress.stage(f"calibrating: {generations:,} of {config.generations:,} generations"):
                 out = Path(folder) / str(generations)
                 started = time.monotonic()
                 run(_with(config, generations=generations), out)
-                took = time.monotonic() - started
+            took = time.monotonic() - started
             observed = Observed("generations", generations, generations, generations, took, size_of(out))
             rates.observed = [*rates.observed[-1:], observed]
             if took >= CHAINS_TIME or generations == config.generations:

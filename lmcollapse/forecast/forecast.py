@@ -89,7 +89,10 @@ def forecast(sweep: Sweep, progress: Progress | None = None) -> Forecast:
             measured = False
             try:
                 rates, sizes = _from_small_runs(cells[0].config, progress, len(groups))
-            except (UserError, Diverged) as error:  # of a run so small; of the sweep's own runs `check` says what it can
+            except (
+                UserError,
+                Diverged,
+            ) as error:  # of a run so small: the sweep was checked
                 rates, sizes, unknown = Rates(), UNKNOWN, unknown or f"{cells[0].condition}: {error}"
         for cell in cells:
             found = [_chains(cell)] if _of_chains(cell.config) else list(entries(cell, sizes or UNKNOWN))

@@ -85,6 +85,7 @@ def _steps(config: Config, sizes: Sizes, place: Path, member: int) -> Iterator[t
     small = [max(1, round(rows * scale)) for rows in (sizes.human, sizes.written)]
     small[0] = max(10, small[0])
     reserve = round(sizes.reserve * scale) + config.generations  # rounding must not make it too small
+    last = config.generations - 1
     models: list[str] = []
     corpora: list[str] = []
     first_scores = ""
@@ -99,7 +100,7 @@ def _steps(config: Config, sizes: Sizes, place: Path, member: int) -> Iterator[t
         chosen = steps.select(generation, pool)
         rows = len(chosen) * sizes.human / small[0]
         rows_digest = hashlib.sha256(chosen.generation.tobytes() + chosen.row.tobytes()).hexdigest()
-        train = _key("train", generation, rows_digest, dumped["policy"] if generation else "", *corpora)
+        train = _key("train", generation, rows_digest, dumped["policy"], *corpora)
         filtered = ""
         if config.detector is not None and generation:
             filtered = _key("detected", train, dumped["detector"], *models[:1])
@@ -119,6 +120,8 @@ def _steps(config: Config, sizes: Sizes, place: Path, member: int) -> Iterator[t
             yield _key("candidates", models[-1], *corpora[-1:]), f"{folder}/candidates", generation, rows
         corpora.append(_key("corpus", models[-1], dumped["curation"], *corpora[-1:]))
         yield corpora[-1], f"{folder}/corpus", generation, rows
+        if config.population is not None and config.population.exchange == "shared" and generation < last:
+            yield _key("pool", corpora[-1]), f"{folder}/pool", generation, rows
         scores = _key("scores", corpora[-1], models[0])
         first_scores = first_scores or scores
         yield scores, f"{folder}/scores", generation, rows

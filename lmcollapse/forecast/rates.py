@@ -14,7 +14,9 @@ from lmcollapse.types import Floats
 
 READ = ("train", "offered", "detected", "model")
 """Kinds of steps that cost by the rows they read; others by those that there are of human data, or are written."""
-WRITTEN = ("candidates", "corpus", "scores", "measures")
+WRITTEN = ("candidates", "corpus", "pool", "scores", "measures")
+LIKE = {"pool": "corpus"}
+"""Kinds that no small run has, and what they are as large as; they take no time beside it."""
 
 
 @dataclass(frozen=True)
@@ -58,21 +60,17 @@ class Rates:
         if record is not None and not record.get("pruned"):
             self.observed.append(Observed(kind, human, read, written, *cost([folder])))
 
-    def knows(self, kind: str) -> bool:
-        """Whether such a step was seen."""
-        return any(seen.kind == kind for seen in self.observed)
-
     def seconds(self, entry: Entry) -> float:
         """That a step will take."""
         more = self.overhead if entry.kind == "measures" else 0.0
-        return more + self._expected(entry, "seconds")
+        return more + self._expected(entry, "seconds", entry.kind)
 
     def size(self, entry: Entry) -> float:
         """Bytes that it will leave."""
-        return self._expected(entry, "size")
+        return self._expected(entry, "size", LIKE.get(entry.kind, entry.kind))
 
-    def _expected(self, entry: Entry, what: str) -> float:
-        seen = [one for one in self.observed if one.kind == entry.kind]
+    def _expected(self, entry: Entry, what: str, kind: str) -> float:
+        seen = [one for one in self.observed if one.kind == kind]
         if not seen:
             return 0.0
         known = np.array([one.rows() for one in seen])
