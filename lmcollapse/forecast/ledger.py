@@ -100,7 +100,7 @@ def _steps(config: Config, sizes: Sizes, place: Path, member: int) -> Iterator[t
         chosen = steps.select(generation, pool)
         rows = len(chosen) * sizes.human / small[0]
         rows_digest = hashlib.sha256(chosen.generation.tobytes() + chosen.row.tobytes()).hexdigest()
-        train = _key("train", generation, rows_digest, dumped["policy"], *corpora)
+        train = _key("train", base, generation, rows_digest, dumped["policy"], *corpora)
         filtered = ""
         if config.detector is not None and generation:
             filtered = _key("detected", train, dumped["detector"], *models[:1])
@@ -125,7 +125,7 @@ def _steps(config: Config, sizes: Sizes, place: Path, member: int) -> Iterator[t
         scores = _key("scores", corpora[-1], models[0])
         first_scores = first_scores or scores
         yield scores, f"{folder}/scores", generation, rows
-        yield _key("measures", first_scores, scores, dumped["measures"], train), f"{folder}/measures", generation, rows
+        yield _key("measures", first_scores, scores, dumped["measures"], made_from), f"{folder}/measures", generation, rows
 
 
 def _pruned(cell: Cell) -> set[int]:
