@@ -1,4 +1,4 @@
-"""Forecasts: what a sweep stands for is what it becomes, what runs share and what is there counts once or not at all."""
+"""Forecasts: a sweep becomes what was said of it; what runs share counts once, and what is there not at all."""
 
 from __future__ import annotations
 

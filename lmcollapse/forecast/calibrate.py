@@ -27,8 +27,8 @@ from lmcollapse.store import Artefact, Facts, open_run, read_manifest, read_reco
 from lmcollapse.types import Human, Images, Progress, Silent
 
 TIME = 8.0
-"""Seconds that the larger of two small runs may take, as far as can be told from the smaller one; more only where twice
-the smaller one takes more."""
+"""Seconds that the largest of at most three small runs may take, as far as can be told from those before it; more only
+where twice the smallest one takes more."""
 MOST = {"words": 100_000, "images": 5_000}
 """Human data that the base model is made from, at most."""
 FEWEST = {"words": (1_500, 150), "images": (128, 24)}
@@ -45,14 +45,14 @@ def calibrate(config: Config, progress: Progress, within: float = TIME) -> tuple
     """
     with tempfile.TemporaryDirectory(prefix="lmcollapse-forecast-") as folder:
         small = Small.begin(config, Path(folder), progress)
-        fewest = min(FEWEST[small.unit][0], small.whole["train"])
-        small.run("warm", fewest, generations=1)  # what is loaded and compiled at first is paid once
-        small.rates.observed, first = small.prepared(), time.monotonic()
-        small.run("first", fewest)
-        took = time.monotonic() - first
-        more = min(round(fewest * min(16.0, max(2.0, min(within, TIME) / took))), small.whole["train"])
-        if more > fewest:
-            small.run("second", more)
+        whole, train = small.whole["train"], min(FEWEST[small.unit][0], small.whole["train"])
+        small.run("warm", train, generations=1)  # what is loaded and compiled at first is paid once
+        small.rates.observed = small.prepared()
+        for name in ("first", "second", "third"):
+            took = small.run(name, train)
+            if train == whole or (name != "first" and took > within / 2):
+                break
+            train = min(round(train * min(16.0, max(2.0, within / took))), whole)
         return small.rates, small.sizes()
 
 
@@ -110,8 +110,11 @@ class Small:
         human = rows * self.whole["train"]
         return Sizes(human, rows * self.whole["reserve"], human * self.share)
 
-    def run(self, name: str, train: int, generations: int = 2) -> None:
-        """A run on so much human data, in which everything is kept; its steps are taken into account."""
+    def run(self, name: str, train: int, generations: int = 2) -> float:
+        """A run on so much human data, in which everything is kept; its steps are taken into account.
+
+        Returns the seconds that its generations took.
+        """
         share = train / self.whole["train"]
         config = _reduced(self.config, share, generations)
         label = f"calibrating: {train:,} of {self.whole['train']:,} {self.unit}"
@@ -133,6 +136,7 @@ class Small:
             observe(self.rates, here.path, generations)
             in_steps = cost([here.path / folder_of(g) / kind for g in range(generations) for kind in KINDS])[0]
             self.rates.overhead = max(0.0, took - in_steps) / generations
+            return took
 
     def _part(self, folder: Path, share: float, train: int) -> Facts:
         human = self.human.read()

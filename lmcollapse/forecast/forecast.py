@@ -10,7 +10,7 @@ from typing import Any
 
 from lmcollapse.config import Config
 from lmcollapse.costs import costs, in_bytes, size_of
-from lmcollapse.forecast.calibrate import calibrate, calibrate_chains, observe
+from lmcollapse.forecast.calibrate import TIME, calibrate, calibrate_chains, observe
 from lmcollapse.forecast.ledger import LEAST_ROWS, Entry, Sizes, entries, rows_in
 from lmcollapse.forecast.rates import Observed, Rates
 from lmcollapse.progress import span
@@ -21,9 +21,9 @@ from lmcollapse.types import Diverged, Progress, Silent, UserError
 
 MEASURED_FACTOR, CALIBRATED_FACTOR = 1.3, 1.6
 """How far off a forecast may be either way, from runs that are there and from small ones."""
-TIME = 30.0
-"""Seconds for small runs, shared out among all conditions that differ in more than their data policy; as many again for
-what comes before them, and no less than the smallest runs take."""
+TOGETHER = 40.0
+"""Seconds for the largest small runs of all conditions that differ in more than their policy; smaller ones, and what is
+loaded before them, take about as long again."""
 UNKNOWN = Sizes(LEAST_ROWS, LEAST_ROWS, LEAST_ROWS)
 """Rows of a run of which nothing is known: what it shares with others shows with any number."""
 
@@ -174,7 +174,7 @@ def _from_runs(cells: Sequence[Cell]) -> tuple[Rates | None, Sizes | None]:
 def _from_small_runs(config: Config, progress: Progress, groups: int) -> tuple[Rates, Sizes | None]:
     if _of_chains(config):
         return calibrate_chains(config, progress), None
-    return calibrate(config, progress, TIME / groups)
+    return calibrate(config, progress, min(TIME, TOGETHER / groups))
 
 
 def _chains(cell: Cell) -> Entry:

@@ -125,7 +125,12 @@ def _steps(config: Config, sizes: Sizes, place: Path, member: int) -> Iterator[t
         scores = _key("scores", corpora[-1], models[0])
         first_scores = first_scores or scores
         yield scores, f"{folder}/scores", generation, rows
-        yield _key("measures", first_scores, scores, dumped["measures"], made_from), f"{folder}/measures", generation, rows
+        yield (
+            _key("measures", first_scores, scores, dumped["measures"], made_from),
+            f"{folder}/measures",
+            generation,
+            rows,
+        )
 
 
 def _pruned(cell: Cell) -> set[int]:
