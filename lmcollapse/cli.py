@@ -159,10 +159,14 @@ def _foretold(planned: Sweep, where: Where) -> None:
     from lmcollapse.forecast import described, forecast
     from lmcollapse.progress import Terminal
 
+    if processes.count() > 1:
+        raise UserError("--dry-run measures one process; give the same command without torchrun")
     workers = as_a_worker(where)
     with Terminal(Console(stderr=True, highlight=False)) as progress:
         found = forecast(planned, progress)
     print("\n".join(described(planned, found, workers)))
+    if where.executor == "ray":
+        print("how many of the runs the Ray cluster makes at once was not asked")
 
 
 def evaluate(

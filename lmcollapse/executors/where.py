@@ -19,8 +19,7 @@ class Where:
     workers: int | None = None
     """workers: how many; by default as many as there are GPUs for, else as fit the cores."""
     cores_per_worker: int | None = None
-    """workers, ray: cores of each run; by default an equal share of the cores where the workers are counted or have
-    GPUs, else 1. Threads are as many, and equal bytes are promised for equal numbers of threads."""
+    """workers, ray: cores, and threads, of a run; by default 1, or equal shares with --workers or GPUs."""
     gpus_per_run: int | None = None
     """workers, ray: GPUs of each run; by default 1 where there are GPUs, else 0. Above 1, workers take torchrun."""
     address: str | None = None
