@@ -1,7 +1,7 @@
 """What the steps of a configuration cost, found by making them: the real thing in small, in a temporary directory.
 
 Tokenizer and base model are those of a larger part of the human data, since they decide what each row costs; then so
-little of it is used that a generation takes seconds. Generation 1 keeps everything and so reads twice as many rows as
+little of it is used that a generation takes seconds. Generation 1 keeps everything and so reads twice as much as
 generation 0, which tells what reading costs from what writing costs.
 """
 
@@ -39,7 +39,7 @@ FEW_GENERATIONS = 8
 
 
 def calibrate(config: Config, progress: Progress, within: float = TIME) -> tuple[Rates, Sizes]:
-    """What the steps of a language model or an image model cost, and how many rows the whole run has.
+    """What the steps of a language model or an image model cost, and how many tokens the whole run has.
 
     within : seconds for the largest of the small runs.
     """
@@ -63,7 +63,7 @@ class Small:
     unit : words or images.
     whole : of them, in each part of the human data of the real run.
     human, base : of the part that the base model is made from.
-    share : rows that a generation writes for each one of the human training part.
+    share : tokens that a generation writes for each one of the human training part.
     """
 
     config: Config
@@ -100,15 +100,15 @@ class Small:
 
     def prepared(self) -> list[Observed]:
         """What human data and base model cost."""
-        rows = self.human_rows["train"]["rows"]
+        tokens = self.human_rows["train"]["tokens"]
         folders = [self.folder / "base" / kind for kind in ("human", "base", "rows")]
-        return [Observed(folder.name, rows, rows, rows, *cost([folder])) for folder in folders]
+        return [Observed(folder.name, tokens, tokens, tokens, *cost([folder])) for folder in folders]
 
     def sizes(self) -> Sizes:
-        """Rows of the real run."""
-        rows = self.human_rows["train"]["rows"] / self.human.facts["train"][self.unit]
-        human = rows * self.whole["train"]
-        return Sizes(human, rows * self.whole["reserve"], human * self.share)
+        """Tokens of the real run."""
+        tokens = self.human_rows["train"]["tokens"] / self.human.facts["train"][self.unit]
+        human = tokens * self.whole["train"]
+        return Sizes(human, tokens * self.whole["reserve"], human * self.share)
 
     def run(self, name: str, train: int, generations: int = 2) -> float:
         """A run on so much human data, in which everything is kept; its steps are taken into account.
@@ -129,8 +129,8 @@ class Small:
             for generation in range(generations):
                 line.advance(generation, line.corpora[:generation])
             took = time.monotonic() - started
-            self.share = line.corpora[0].facts["rows"] / rows.facts["train"]["rows"]
-            size = rows.facts["train"]["rows"]
+            self.share = line.corpora[0].facts["tokens"] / rows.facts["train"]["tokens"]
+            size = rows.facts["train"]["tokens"]
             for kind in ("rows", "reference"):
                 self.rates.see(here.path / kind, kind, size, size, size)
             observe(self.rates, here.path, generations)
@@ -155,13 +155,13 @@ def observe(rates: Rates, run: Path, generations: int) -> None:
     manifest, rows = read_manifest(run), read_record(run / "rows")
     if manifest is None or rows is None:
         return
-    human = rows["facts"]["train"]["rows"]
+    human = rows["facts"]["train"]["tokens"]
     fixed = manifest["config"].get("train", {}).get("steps")
     for generation in range(generations):
         folder = run / folder_of(generation)
         facts = {kind: (read_record(folder / kind) or {"facts": {}})["facts"] for kind in KINDS}
-        wrote, read = facts["corpus"].get("rows", 0), facts["train"].get("rows", 0)
-        offered = facts["offered"].get("rows", read)
+        wrote, read = facts["corpus"].get("tokens", 0), facts["model"].get("tokens", 0)
+        offered = read * facts["offered"].get("rows", 0) / max(1, facts["train"].get("rows", 0))
         reads = dict.fromkeys(KINDS, read) | {"offered": offered, "detected": offered}
         reads["model"] = human if fixed else read * facts["model"].get("passes", 1.0)
         for kind in KINDS:

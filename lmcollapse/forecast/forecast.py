@@ -11,7 +11,7 @@ from typing import Any
 from lmcollapse.config import Config
 from lmcollapse.costs import costs, in_bytes, size_of
 from lmcollapse.forecast.calibrate import TIME, calibrate, calibrate_chains, observe
-from lmcollapse.forecast.ledger import LEAST_ROWS, Entry, Sizes, entries, rows_in
+from lmcollapse.forecast.ledger import LEAST_ROWS, Entry, Sizes, entries, tokens_in
 from lmcollapse.forecast.rates import Observed, Rates
 from lmcollapse.progress import span
 from lmcollapse.store import read_metrics
@@ -25,7 +25,7 @@ TOGETHER = 40.0
 """Seconds for the largest small runs of all conditions that differ in more than their policy; smaller ones, and what is
 loaded before them, take about as long again."""
 UNKNOWN = Sizes(LEAST_ROWS, LEAST_ROWS, LEAST_ROWS)
-"""Rows of a run of which nothing is known: what it shares with others shows with any number."""
+"""Tokens of a run of which nothing is known: what it shares with others shows with any number."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Forecast:
 def forecast(sweep: Sweep, progress: Progress | None = None) -> Forecast:
     """What is left of a sweep, by what its own runs cost so far or else by small ones that are made now.
 
-    Conditions that differ in their data policy alone cost the same for each row, and are calibrated once. Raises
+    Conditions that differ in their data policy alone cost the same for each token, and are calibrated once. Raises
     UserError where one of the configurations cannot work.
     """
     began = time.monotonic()
@@ -163,10 +163,10 @@ def _from_runs(cells: Sequence[Cell]) -> tuple[Rates | None, Sizes | None]:
                 total: Any = (sum(part) for part in zip(*known, strict=True))
                 rates.observed.append(Observed("generations", len(known), len(known), len(known), *total))
                 continue
-            sizes = sizes or rows_in(run)
-            rows = 0.0 if sizes is None else sizes.human
+            sizes = sizes or tokens_in(run)
+            human = 0.0 if sizes is None else sizes.human
             for name in ("human", "base", "rows", "reference"):
-                rates.see(run / name, name, rows, rows, rows)
+                rates.see(run / name, name, human, human, human)
             observe(rates, run, done)
     return (rates if rates.observed else None), sizes
 

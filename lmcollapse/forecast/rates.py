@@ -1,4 +1,4 @@
-"""From steps that were timed to steps that are to come: a fixed cost, and one for each row."""
+"""From steps that were timed to steps that are to come: a fixed cost, and one for each token."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lmcollapse.store import read_record
 from lmcollapse.types import Floats
 
 READ = ("train", "offered", "detected", "model")
-"""Kinds of steps that cost by the rows they read; others by those that there are of human data, or are written."""
+"""Kinds of steps that cost by the tokens they read; others by those of the human data, or that are written."""
 WRITTEN = ("candidates", "corpus", "pool", "scores", "measures")
 LIKE = {"pool": "corpus"}
 """Kinds that no small run has, and what they are as large as; they take no time beside it."""
@@ -21,7 +21,7 @@ LIKE = {"pool": "corpus"}
 
 @dataclass(frozen=True)
 class Observed:
-    """One step that was made. read, written, human : rows, as in `Entry`."""
+    """One step that was made. read, written, human : tokens, as in `Entry`."""
 
     kind: str
     human: float
@@ -30,13 +30,13 @@ class Observed:
     seconds: float
     size: float
 
-    def rows(self) -> tuple[float, ...]:
+    def tokens(self) -> tuple[float, ...]:
         """What it costs by."""
-        return rows_of(self)
+        return tokens_of(self)
 
 
-def rows_of(step: Observed | Entry) -> tuple[float, ...]:
-    """The rows that a step costs by."""
+def tokens_of(step: Observed | Entry) -> tuple[float, ...]:
+    """The tokens that a step costs by."""
     if step.kind == "measures":
         return (step.written, step.read)  # copies are looked for in all that was read
     if step.kind in WRITTEN:
@@ -73,16 +73,16 @@ class Rates:
         seen = [one for one in self.observed if one.kind == kind]
         if not seen:
             return 0.0
-        known = np.array([one.rows() for one in seen])
+        known = np.array([one.tokens() for one in seen])
         values = np.array([getattr(one, what) for one in seen])
-        return float(line(known, values, np.array(rows_of(entry)), proportional=what == "seconds"))
+        return float(line(known, values, np.array(tokens_of(entry)), proportional=what == "seconds"))
 
 
 def line(known: Floats, values: Floats, wanted: Floats, *, proportional: bool) -> float:
-    """What is expected at `wanted` rows of a quantity that was `values` at the `(n, columns)` rows `known`.
+    """What is expected at `wanted` tokens of a quantity that was `values` at the `(n, columns)` tokens `known`.
 
-    A fixed part and a part for each row, neither negative, found by least squares of relative errors. From a single
-    size nothing can be told apart: then all of it counts by the row (`proportional`), or none.
+    A fixed part and a part for each token, neither negative, found by least squares of relative errors. From a single
+    size nothing can be told apart: then all of it counts by the token (`proportional`), or none.
     """
     from scipy.optimize import nnls
 
