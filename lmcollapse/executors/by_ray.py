@@ -130,7 +130,7 @@ def _cluster(ray: Any, where: Where) -> Iterator[None]:
     except (ConnectionError, ValueError) as error:
         raise UserError(
             f"--address {address}: no Ray cluster can be reached ({str(error).partition('. ')[0]}); start one "
-            "(`ray start --head`), or give --address local"
+            "(`ray start --head`; everywhere with the same RAY_AUTH_TOKEN, if any), or give --address local"
         ) from None
     try:
         yield
