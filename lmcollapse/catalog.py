@@ -113,6 +113,7 @@ CATALOG: dict[str, dict[str, str]] = {
     },
     "figure": {
         "measures": "lmcollapse.figures.measures:measures",
+        "differences": "lmcollapse.figures.differences:differences",
         "sequence_perplexity": "lmcollapse.figures.sequence_perplexity:sequence_perplexity",
         "chains": "lmcollapse.figures.chains:chains",
         "densities": "lmcollapse.figures.densities:densities",

@@ -552,19 +552,26 @@ def selfcheck(*, json_: Annotated[bool, arg(name="json")] = False) -> None:
         sys.exit(1)
 
 
-def plot(runs: Positional[Annotated[tuple[Path, ...], arg(metavar="RUN")]], *, out: Path = Path("figures")) -> None:
-    """Draw the figures of one run, or of several laid over each other, as PNG and PDF.
+def plot(
+    runs: Positional[Annotated[tuple[Path, ...], arg(metavar="RUN")]],
+    *,
+    out: Path = Path("figures"),
+    by: Literal["condition", "run"] = "condition",
+) -> None:
+    """Draw the figures of one run, or of several laid over each other, as PNG, PDF and SVG, with their tidy table.
 
     Args:
-        runs: run directories, or those of sweeps.
+        runs: run directories, or those of sweeps; or a results.parquet or results.csv, and nothing else is read.
         out: directory of the figures.
+        by: what has a line: a condition, where it has three or more seeds (mean and interval over them), or every run.
     """
-    from lmcollapse.figures import plot
+    from lmcollapse.figures import TABLES, plot
     from lmcollapse.sweeps import runs_in
 
     if not runs:
         raise UserError("no run was named; give one or more run directories, as in `lmcollapse plot runs/quickstart`")
-    for file in plot([inside for run in runs for inside in runs_in(run)], out):
+    given = [inside for run in runs for inside in ([run] if run.suffix in TABLES else runs_in(run))]
+    for file in plot(given, out, by):
         print(file)
 
 

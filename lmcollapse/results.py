@@ -40,7 +40,9 @@ def table(runs: Sequence[Path]) -> pd.DataFrame:
 
 def over_chains(runs: Sequence[Path]) -> pd.DataFrame:
     """The runs of chains among these as in `table`, with percentiles over the chains: columns `p5`, `p50` and `p95`."""
-    return _tidy([run for run in runs if of_chains(manifest_of(run))], COLUMNS + OVER_CHAINS)
+    found = _tidy(runs, COLUMNS + OVER_CHAINS)
+    chosen = [run["run"] for path, run in _described(runs) if of_chains(manifest_of(path))]
+    return found[found["run"].isin(chosen)].reset_index(drop=True)
 
 
 def _tidy(runs: Sequence[Path], columns: Sequence[str]) -> pd.DataFrame:
@@ -70,7 +72,7 @@ def sequences(runs: Sequence[Path], judge: int = 0) -> pd.DataFrame:
     judge : its place in `judges`; 0 for generation 0's model.
     """
     parts = [
-        pd.DataFrame({**run, "generation": generation, "perplexity": _sequence_perplexities(path, generation, judge)})
+        pd.DataFrame({**run, "generation": generation, "perplexity": sequence_perplexities(path, generation, judge)})
         for path, run in _described(runs)
         if not of_chains(manifest_of(path)) and not of_images(manifest_of(path))
         for generation in range(len(_readings(path)))
@@ -166,7 +168,8 @@ def _with_intervals(readings: Mapping[str, float | None]) -> Iterator[dict[str, 
             }
 
 
-def _sequence_perplexities(run: Path, generation: int, judge: int) -> Floats:
+def sequence_perplexities(run: Path, generation: int, judge: int) -> Floats:
+    """`(sequences,)` of what a generation wrote, under a judge, by its place in `judges`."""
     file = run / folder_of(generation) / "scores" / judged_file(judge)
     try:
         scores = read_scores(file)

@@ -10,8 +10,8 @@ from rich.console import Group
 from rich.markup import escape
 from rich.table import Table
 
-from lmcollapse.config import condition
 from lmcollapse.progress import SHOWN, number, shown
+from lmcollapse.results import condition_of
 from lmcollapse.steps import ARTEFACTS, folder_of
 from lmcollapse.store import LOCK, RECORD, holder, read_manifest, read_metrics
 from lmcollapse.types import UserError
@@ -67,7 +67,7 @@ def _status_of(path: Path, name: str) -> RunStatus:
     if (diverged := manifest.get("diverged")) and not running:
         state = f"diverged: generation {diverged['generation']}, step {diverged['step']} of the fit"
     last = table[-1] if table else {}
-    return RunStatus(name, condition(config["policy"]), len(table), config["generations"], state, last)
+    return RunStatus(name, condition_of(manifest), len(table), config["generations"], state, last)
 
 
 def status_table(runs: Sequence[RunStatus]) -> Group:

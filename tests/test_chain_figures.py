@@ -23,10 +23,10 @@ from lmcollapse.figures.chains import LABELS, PANELS, POINTS, TRUTH, chains
 from lmcollapse.figures.densities import densities
 from lmcollapse.figures.mixtures import MASSES, mixtures
 from lmcollapse.figures.mixtures import _levels as levels
-from lmcollapse.figures.normals import Normals
 from lmcollapse.loop import run
 from lmcollapse.metrics.words import words
-from lmcollapse.parquet import read_part
+from lmcollapse.normals import Normals
+from lmcollapse.parquet import read_part, write_scores
 from lmcollapse.readings import write_readings
 from lmcollapse.results import judges, over_chains, sequences, table
 from lmcollapse.spans import read_models
@@ -34,7 +34,8 @@ from lmcollapse.status import status, status_table
 from lmcollapse.store import FORMAT, read_metrics
 from lmcollapse.summaries import summaries
 from lmcollapse.theory import expected
-from lmcollapse.types import HUMAN, Floats
+from lmcollapse.tidy import tidy
+from lmcollapse.types import HUMAN, Floats, Scores
 from lmcollapse.verdicts import verdicts
 from tests.text import documents
 
@@ -80,6 +81,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     (text / ".lmcollapse.lock").touch()
     (text / "reference").mkdir()
     write_readings([], text / "reference")
+    (text / "generation_000" / "scores").mkdir(parents=True)
+    write_scores(Scores(np.ones(2), np.ones(2, np.int64)), text / "generation_000" / "scores" / "judge_00.parquet")
     return found
 
 
@@ -177,7 +180,7 @@ def test_a_run_of_chains_that_was_stopped_says_where(runs: dict[str, Path], tmp_
 
 
 def test_lines_and_bands_are_those_of_the_run(runs: dict[str, Path]) -> None:
-    drawn = panels(chains([runs["run"]])["chains"])
+    drawn = panels(chains(tidy([runs["run"]]))["chains"])
     assert list(drawn) == [LABELS[measure] for measure in PANELS["gaussian"]]
     for measure in PANELS["gaussian"]:
         axes = drawn[LABELS[measure]]
@@ -195,7 +198,7 @@ def test_lines_and_bands_are_those_of_the_run(runs: dict[str, Path]) -> None:
 
 def test_the_dashed_black_line_is_theory(runs: dict[str, Path]) -> None:
     config = parse(json.loads((runs["run"] / "manifest.json").read_text())["config"])
-    drawn = panels(chains([runs["run"]])["chains"])
+    drawn = panels(chains(tidy([runs["run"]]))["chains"])
     dashed = {
         label: [line for line in axes.lines if line.get_linestyle() == "--" and line.get_color() == "black"]
         for label, axes in drawn.items()
@@ -210,34 +213,34 @@ def test_the_dashed_black_line_is_theory(runs: dict[str, Path]) -> None:
 
 
 def test_runs_are_laid_over_each_other_and_named_by_what_differs(runs: dict[str, Path]) -> None:
-    figure = chains([runs["run"], runs["accumulate"]])["chains"]
-    extra = ["95 % interval of the mean", "5 % to 95 % of the chains", "theory", "human data"]
+    figure = chains(tidy([runs["run"], runs["accumulate"]]))["chains"]
+    extra = ["95 % interval of the mean over chains", "5 % to 95 % of the chains", "theory", "human data"]
     assert labels(figure) == ["replace", "accumulate", *extra]
     assert all(len(axes.collections) == 4 for axes in figure.axes)
-    figure = chains([runs["run"], runs["more_rows"], runs["run"]])["chains"]
+    figure = chains(tidy([runs["run"], runs["more_rows"], runs["run"]]))["chains"]
     assert labels(figure)[:3] == ["replace, rows=10", "replace, rows=40", extra[0]]
     assert len({line.get_color() for line in figure.axes[0].lines if line.get_linestyle() == "-"} - {"0.6"}) == 2
 
 
 def test_runs_that_differ_in_nothing_are_named_by_their_directory(runs: dict[str, Path], tmp_path: Path) -> None:
     shutil.copytree(runs["run"], tmp_path / "again")
-    assert labels(chains([runs["run"], tmp_path / "again"])["chains"])[:2] == ["replace (run)", "replace (again)"]
+    assert labels(chains(tidy([runs["run"], tmp_path / "again"]))["chains"])[:2] == ["replace (run)", "replace (again)"]
 
 
 def test_the_truth_is_a_grey_line_where_it_can_be_drawn(runs: dict[str, Path]) -> None:
-    drawn = panels(chains([runs["run"]])["chains"])
+    drawn = panels(chains(tidy([runs["run"]]))["chains"])
     grey = {label for label, axes in drawn.items() if any(line.get_color() == TRUTH["color"] for line in axes.lines)}
     assert grey == {LABELS["variance"], LABELS["log_variance"]}  # an error of 0 has no place on a logarithmic axis
 
 
 def test_one_chain_has_no_bands(runs: dict[str, Path]) -> None:
-    figure = chains([runs["one_chain"]])["chains"]
+    figure = chains(tidy([runs["one_chain"]]))["chains"]
     assert not any(axes.collections for axes in figure.axes)
     assert labels(figure) == ["replace", "theory", "human data"]
 
 
 def test_of_a_long_run_some_generations_are_drawn(runs: dict[str, Path]) -> None:
-    figure = chains([runs["long"]])["chains"]
+    figure = chains(tidy([runs["long"]]))["chains"]
     x = np.asarray(figure.axes[0].lines[0].get_xdata()).tolist()
     assert x[:30] == list(range(1, 31)) and x[-1] == 1500 and len(x) < POINTS
     values = column(runs["long"], "variance")
@@ -245,16 +248,16 @@ def test_of_a_long_run_some_generations_are_drawn(runs: dict[str, Path]) -> None
 
 
 def test_each_substrate_has_a_figure_of_its_own(runs: dict[str, Path]) -> None:
-    figures = chains([runs["run"], runs["tickets"], runs["text"]])
-    assert set(figures) == {"chains_gaussian", "chains_tests_test_chains_tickets"}
-    assert list(panels(figures["chains_tests_test_chains_tickets"])) == ["rows", "human", "newest", "different"]
+    figures = chains(tidy([runs["run"], runs["tickets"], runs["text"]]))
+    assert set(figures) == {"chains_gaussian", "chains_rows"}
+    assert list(panels(figures["chains_rows"])) == ["rows", "human", "newest", "different"]
 
 
 # the figures `densities` and `mixtures`
 
 
 def test_densities_are_those_of_the_first_chain(runs: dict[str, Path]) -> None:
-    figure = densities([runs["run"]])["densities"]
+    figure = densities(tidy([runs["run"]]))["densities"]
     assert labels(figure) == [f"generation {g}" for g in SHOWN] + ["human data"]
     models = read_models(runs["run"])
     for line, generation in zip(figure.axes[0].lines, SHOWN, strict=True):
@@ -267,7 +270,7 @@ def test_densities_are_those_of_the_first_chain(runs: dict[str, Path]) -> None:
 
 
 def test_densities_of_kernels(runs: dict[str, Path]) -> None:
-    axes = densities([runs["kde"]])["densities"].axes[0]
+    axes = densities(tidy([runs["kde"]]))["densities"].axes[0]
     model = read_models(runs["kde"])[29]
     x, y = np.asarray(axes.lines[-1].get_xydata()).T
     parts = stats.norm(model["rows"][0], model["bandwidth"][0]).pdf(x)
@@ -276,7 +279,7 @@ def test_densities_of_kernels(runs: dict[str, Path]) -> None:
 
 @pytest.mark.parametrize("name", ["zipf", "words"])
 def test_probabilities_by_rank(runs: dict[str, Path], name: str) -> None:
-    axes = densities([runs[name]])["densities"].axes[0]
+    axes = densities(tidy([runs[name]]))["densities"].axes[0]
     assert axes.get_xscale() == axes.get_yscale() == "log"
     truth, first = ydata(axes), ydata(axes, 1)
     weights = 1 / (np.arange(1, 31) + 2.7)
@@ -284,15 +287,16 @@ def test_probabilities_by_rank(runs: dict[str, Path], name: str) -> None:
         train = read_part(runs[name] / "human" / "train.parquet").texts
         counts = Counter(word for text in train for word in words(text))
         weights = np.array(sorted(counts.values(), reverse=True), float)
-    np.testing.assert_allclose(truth, weights / weights.sum())
+    np.testing.assert_allclose(truth, (weights / weights.sum())[np.asarray(axes.lines[0].get_xdata(), int) - 1])
     found = read_models(runs[name])[0]["probabilities"][0]
-    assert first.tolist() == sorted(found[found > 0].tolist(), reverse=True)
-    assert np.asarray(axes.lines[1].get_xdata()).tolist() == list(range(1, len(first) + 1))
+    ranks = np.asarray(axes.lines[1].get_xdata(), int)
+    assert ranks[0] == 1 and ranks[-1] == (found > 0).sum()
+    assert first.tolist() == np.sort(found)[::-1][ranks - 1].tolist()
 
 
 def test_runs_have_densities_in_panels_of_one_scale(runs: dict[str, Path]) -> None:
-    assert len(densities([runs["run"], runs["plane"], runs["untraced"]])["densities"].axes) == 1
-    figure = densities([runs["run"], runs["accumulate"]])["densities"]
+    assert len(densities(tidy([runs["run"], runs["plane"], runs["untraced"]]))["densities"].axes) == 1
+    figure = densities(tidy([runs["run"], runs["accumulate"]]))["densities"]
     assert [axes.get_title() for axes in figure.axes] == ["replace", "accumulate"]
     assert len({axes.get_ylim() for axes in figure.axes}) == 1
 
@@ -305,7 +309,7 @@ def test_regions_of_mixtures_hold_their_mass() -> None:
 
 
 def test_mixtures_are_small_multiples(runs: dict[str, Path]) -> None:
-    figure = mixtures([runs["plane"], runs["run"]])["mixtures"]
+    figure = mixtures(tidy([runs["plane"], runs["run"]]))["mixtures"]
     assert [axes.get_title() for axes in figure.axes] == [f"generation {g}" for g in SHOWN]
     models = read_models(runs["plane"])
     for axes, generation in zip(figure.axes, SHOWN, strict=True):
@@ -315,14 +319,14 @@ def test_mixtures_are_small_multiples(runs: dict[str, Path]) -> None:
 
 
 def test_mixtures_on_the_line_are_curves(runs: dict[str, Path]) -> None:
-    figure = mixtures([runs["line"]])["mixtures"]
+    figure = mixtures(tidy([runs["line"]]))["mixtures"]
     assert labels(figure) == ["model", "human data"] and len(figure.axes) == 6
     x, truth = np.asarray(figure.axes[0].lines[1].get_xydata()).T
     np.testing.assert_allclose(truth, (stats.norm(-2).pdf(x) + stats.norm(2).pdf(x)) / 2, rtol=1e-6)
 
 
 def test_mixtures_of_several_runs_are_rows(runs: dict[str, Path]) -> None:
-    figure = mixtures([runs["mixture"], runs["one_component"]])["mixtures"]
+    figure = mixtures(tidy([runs["mixture"], runs["one_component"]]))["mixtures"]
     assert len(figure.axes) == 12 and len({axes.get_xlim() for axes in figure.axes}) == 1
     assert figure.axes[0].get_ylabel().split() == ["replace,", "rows=60,", "components=3"]
     assert len(np.asarray(figure.axes[0].lines[0].get_xydata())) == 3
@@ -345,7 +349,7 @@ def test_the_density_of_a_mixture() -> None:
 
 @pytest.mark.parametrize("name", ["chains", "densities", "mixtures"])
 def test_runs_of_text_have_no_such_figure(runs: dict[str, Path], name: str) -> None:
-    assert find("figure", name)([runs["text"]]) == {}
+    assert find("figure", name)(tidy([runs["text"]])) == {}
 
 
 @pytest.mark.filterwarnings("error")
@@ -354,7 +358,9 @@ def test_any_run_of_chains_is_drawn(runs: dict[str, Path], name: str) -> None:
     pictures = {"mixtures"} if name in ("plane", "far", "mixture", "line", "one_component") else {"densities"}
     if name in ("untraced", "tickets", "regression"):
         pictures = set()
-    drawn = {stem: figure for draw in (chains, densities, mixtures) for stem, figure in draw([runs[name]]).items()}
+    drawn = {
+        stem: figure for draw in (chains, densities, mixtures) for stem, figure in draw(tidy([runs[name]])).items()
+    }
     assert set(drawn) == {"chains"} | pictures
     for figure in drawn.values():
         figure.draw_without_rendering()
@@ -362,10 +368,10 @@ def test_any_run_of_chains_is_drawn(runs: dict[str, Path], name: str) -> None:
 
 def test_chains_are_plotted_without_the_figures_of_text(runs: dict[str, Path], tmp_path: Path) -> None:
     assert {file.stem for file in plot([runs["run"], runs["kde"]], tmp_path)} == {
-        *("chains_gaussian", "chains_kde", "densities_gaussian", "densities_kde")
+        *("chains_gaussian", "chains_kde", "densities_gaussian", "densities_kde", "results")
     }
 
 
 def test_a_measure_that_a_run_does_not_take_has_no_panel(runs: dict[str, Path]) -> None:
     labels = [LABELS[measure] for measure in PANELS["gaussian_mixture"] if measure != "separation"]
-    assert list(panels(chains([runs["one_component"]])["chains"])) == labels
+    assert list(panels(chains(tidy([runs["one_component"]]))["chains"])) == labels

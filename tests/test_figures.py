@@ -24,6 +24,7 @@ from lmcollapse.parquet import write_scores
 from lmcollapse.readings import write_readings
 from lmcollapse.results import sequences, table
 from lmcollapse.store import FORMAT
+from lmcollapse.tidy import tidy
 from lmcollapse.types import HUMAN, Reading, Scores, UserError
 
 READINGS = ("perplexity", "bits_per_byte", "tail_coverage", "distinct_1", "distinct_2", "distinct_3", "distinct_4")
@@ -182,11 +183,13 @@ def test_every_figure_is_written_as_png_and_pdf_with_the_same_bytes_every_time(
     before = dict(matplotlib.rcParams)
     files = plot(runs, tmp_path / "new" / "figures")
     assert dict(matplotlib.rcParams) == before
-    stems = {"measures", "perplexity", "distinct_n", "tail_coverage", "tail", "model", "sequence_perplexity"}
-    assert {file.name for file in files} == {f"{stem}.{kind}" for stem in stems for kind in ("png", "pdf")}
+    stems = {"measures", "perplexity", "cross_entropy", "distinct_n", "tail_coverage", "tail", "model"}
+    drawn = {f"{stem}.{kind}" for stem in stems | {"sequence_perplexity"} for kind in ("png", "pdf", "svg")}
+    assert {file.name for file in files} == drawn | {"results.parquet", "results.csv"}
     assert set(files) == set((tmp_path / "new" / "figures").iterdir())
     content = {file: file.read_bytes() for file in files}
-    assert all(content[file].startswith(b"\x89PNG" if file.suffix == ".png" else b"%PDF") for file in files)
+    begins = {".png": b"\x89PNG", ".pdf": b"%PDF", ".svg": b"<?xml", ".csv": b"run,seed,", ".parquet": b"PAR1"}
+    assert all(content[file].startswith(begins[file.suffix]) for file in files)
     pdf = content[tmp_path / "new" / "figures" / "measures.pdf"]
     assert b"/FontFile2" in pdf and b"Date" not in pdf  # TrueType
     with matplotlib.rc_context({"font.size": 20, "pdf.fonttype": 3, "savefig.dpi": 10}):
@@ -205,7 +208,7 @@ def test_nothing_is_written_where_a_run_cannot_be_read(make_run: MakeRun, tmp_pa
 
 def test_the_lines_are_the_readings(make_run: MakeRun) -> None:
     readings = [collapsing(4), collapsing(6, factor=1.1)]
-    figures = measures([make_run("one", readings[0]), make_run("two", readings[1])])
+    figures = measures(tidy([make_run("one", readings[0]), make_run("two", readings[1])]))
     names = {"held-out perplexity": "perplexity", "tail coverage": "tail_coverage"}
     names |= {f"distinct-{n}": f"distinct_{n}" for n in range(1, 5)}
     drawn = panels(figures["measures"])
@@ -226,7 +229,7 @@ def test_the_lines_are_the_readings(make_run: MakeRun) -> None:
 def test_perplexity_is_logarithmic_where_it_spans_more_than_five_times(
     make_run: MakeRun, highest: float, scale: str
 ) -> None:
-    axes = measures([make_run(readings=[{"perplexity": 20.0}, {"perplexity": highest}])])["perplexity"].axes[0]
+    axes = measures(tidy([make_run(readings=[{"perplexity": 20.0}, {"perplexity": highest}])]))["perplexity"].axes[0]
     assert axes.get_yscale() == scale
     assert sum(20 <= tick <= highest for tick in axes.get_yticks()) >= 2
 
@@ -245,9 +248,9 @@ def test_a_logarithmic_axis_has_a_few_ticks_and_they_enclose_the_values(low: flo
 @pytest.mark.parametrize("generations", [1, 5, 101])
 def test_generations_are_whole_numbers(make_run: MakeRun, generations: int) -> None:
     run = make_run(readings=collapsing(generations, factor=1.01))
-    for axes in measures([run])["measures"].axes:
+    for axes in measures(tidy([run]))["measures"].axes:
         assert set(axes.get_xticks()) <= set(range(generations)) and 0 in axes.get_xticks()
-    ticks = sequence_perplexity([run])["sequence_perplexity"].axes[0].get_yticks()
+    ticks = sequence_perplexity(tidy([run]))["sequence_perplexity"].axes[0].get_yticks()
     assert set(ticks) <= set(range(generations)) and 1 <= len(ticks) <= 8
 
 
@@ -262,7 +265,7 @@ def heights(axes: Axes) -> list[list[float]]:
 
 def test_the_histograms_count_every_sequence(make_run: MakeRun) -> None:
     run = make_run(sequences=[[10.0] * 8, [10.0] * 2 + [1000.0] * 6])
-    figure = sequence_perplexity([run])["sequence_perplexity"]
+    figure = sequence_perplexity(tidy([run]))["sequence_perplexity"]
     axes = figure.axes[0]
     assert axes.get_xscale() == "log"
     assert heights(axes) == [pytest.approx([TALLEST]), pytest.approx([TALLEST / 4, TALLEST * 3 / 4])]
@@ -272,7 +275,7 @@ def test_the_histograms_count_every_sequence(make_run: MakeRun) -> None:
 
 def test_an_outlier_is_counted_at_the_edge_and_does_not_stretch_the_axis(make_run: MakeRun) -> None:
     many = list(np.geomspace(10, 100, 2000))
-    axes = sequence_perplexity([make_run(sequences=[many, [*many, 1e30]])])["sequence_perplexity"].axes[0]
+    axes = sequence_perplexity(tidy([make_run(sequences=[many, [*many, 1e30]])]))["sequence_perplexity"].axes[0]
     assert axes.get_xlim()[1] < 101
     zero, one = (sum(bars) for bars in heights(axes))
     assert zero == pytest.approx(one)
@@ -280,7 +283,7 @@ def test_an_outlier_is_counted_at_the_edge_and_does_not_stretch_the_axis(make_ru
 
 def test_several_runs_are_panels_with_one_scale(make_run: MakeRun) -> None:
     runs = [make_run(f"run{i}", sequences=[[10.0 + i, 20.0], [30.0, 40.0 * i + 1]]) for i in range(4)]
-    axes = sequence_perplexity(runs)["sequence_perplexity"].axes
+    axes = sequence_perplexity(tidy(runs))["sequence_perplexity"].axes
     assert [a.get_title() for a in axes] == [f"run{i}" for i in range(4)]
     assert len({a.get_xlim() for a in axes}) == len({a.get_ylim() for a in axes}) == 1
 
@@ -293,9 +296,9 @@ LONG = "replace_gpt2_wikitext2_temperature0.8_" * 6
 def test_any_name_of_a_run_fits(make_run: MakeRun, name: str) -> None:
     runs = [make_run(name, collapsing(3)), make_run(LONG + "seed_0"), make_run(LONG + "seed_1")]
     for figure_name in CATALOG["figure"]:
-        for figure in find("figure", figure_name)(runs).values():
+        for figure in find("figure", figure_name)(tidy(runs)).values():
             assert outside(figure) == []
-    labels = [text.get_text() for text in measures(runs)["measures"].legends[0].get_texts()]
+    labels = [text.get_text() for text in measures(tidy(runs))["measures"].legends[0].get_texts()]
     assert len(set(labels)) == 3
 
 
@@ -326,5 +329,5 @@ def test_unusual_runs_are_drawn(
 ) -> None:
     run = make_run(readings=readings, sequences=written)
     for name in CATALOG["figure"]:
-        for figure in find("figure", name)([run]).values():
+        for figure in find("figure", name)(tidy([run])).values():
             figure.draw_without_rendering()

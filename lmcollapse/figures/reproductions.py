@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,23 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lmcollapse.catalog import find
-from lmcollapse.figures.style import COLOURS, DASHES, DOUBLE, MARKERS, generation_axis, log_axis, save, styled
-from lmcollapse.reproductions.evidence import Evidence
+from lmcollapse.figures.style import (
+    COLOURS,
+    DASHES,
+    DOUBLE,
+    MARKERS,
+    generation_axis,
+    legend,
+    log_axis,
+    plain,
+    save,
+    styled,
+)
+from lmcollapse.reproductions.evidence import Evidence, by_seed
 from lmcollapse.reproductions.panels import Panel, Published
 from lmcollapse.reproductions.results import Judged
-from lmcollapse.trajectories import Estimate
+from lmcollapse.tidy import tidy
+from lmcollapse.trajectories import Estimate, Trajectory, mean
 from lmcollapse.types import HUMAN
 
 BAND = 0.18
@@ -32,45 +44,69 @@ def draw_all(judged: Judged, runs: Sequence[Path], folder: Path) -> list[Path]:
     runs : without any, only what the small table has is drawn.
     """
     files = save(draw(judged), folder, judged.reproduction.name)
-    for name in judged.reproduction.pictures if runs else ():
-        for stem, figure in find("figure", name)(runs).items():
+    found = tidy(runs) if runs and judged.reproduction.pictures else None
+    for name in judged.reproduction.pictures if found is not None else ():
+        for stem, figure in find("figure", name)(found).items():
             files += save(figure, folder, f"{judged.reproduction.name}-{stem}")
     return files
 
 
 @styled
 def draw(judged: Judged) -> Figure:
-    """Means over seeds with their 95 % t-intervals, single seeds as thin lines, theory dashed."""
-    panels = judged.reproduction.panels(judged.evidence)
+    """Means over seeds with their 95 % t-intervals, single seeds as thin lines, theory dotted.
+
+    On a logarithmic axis means and intervals are those of the logarithms.
+    """
+    panels, found = judged.reproduction.panels(judged.evidence), judged.evidence
     columns = 3 if len(panels) in (3, 5, 6) else 2
     rows = -(-len(panels) // columns)
     figure = Figure(figsize=(DOUBLE, (2.1 if columns == 3 else 2.3) * rows), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False)
+    ours = [_names(panel, found) for panel in panels if isinstance(panel, Panel)]
+    most = max(ours, key=len)
+    alike = all(set(names) <= set(most) for names in ours)
+    entries: dict[str, dict[str, Any]] = {}
     for axes, panel in zip(grid.flat, panels, strict=False):
         if isinstance(panel, Published):
             _published(axes, panel)
+            _legend(axes)
         else:
-            _panel(axes, panel, judged.evidence)
-        axes.set_title(panel.title, loc="left", fontweight="bold")
+            names = _names(panel, found)
+            entries |= _panel(axes, panel, found, {name: (most if alike else names).index(name) for name in names})
+            if not alike:
+                _legend(axes)
+        axes.set_title(plain(panel.title, DOUBLE / columns - 0.4, 2), loc="left", fontweight="bold")
     for axes in grid.flat[len(panels) :]:
         axes.remove()
+    if alike:
+        conditions = {name: entries.pop(name) for name in most}
+        legend(figure, {**conditions, **entries})
     return figure
 
 
-def _panel(axes: Axes, panel: Panel, found: Evidence) -> None:
-    names = panel.conditions or tuple(found.table["condition"].unique())
+def _names(panel: Panel, found: Evidence) -> tuple[str, ...]:
+    return panel.conditions or tuple(found.table["condition"].unique())
+
+
+def _panel(axes: Axes, panel: Panel, found: Evidence, places: Mapping[str, int]) -> dict[str, dict[str, Any]]:
+    """Draw a measure; the entries of a legend.
+
+    places : of each condition among those that have a colour.
+    """
+    entries: dict[str, dict[str, Any]] = {}
     values: list[float] = []
-    for place, name in enumerate(names):
+    for name, place in places.items():
         runs = found[name]
         trajectory = runs[panel.measure]
         generations = sorted({g for run in trajectory.runs for g in run if 0 <= g <= runs.last})
         shift = 1 if panel.long else 0
         x = np.array(generations) + shift
-        means = [trajectory.at(generation) for generation in generations]
-        style = _style(place, len(x))
+        means = [_mean(trajectory, generation, panel.steep) for generation in generations]
+        style = entries[name] = _style(place, len(x))
         for run in trajectory.runs if len(trajectory.runs) > 1 else ():
             y = [run.get(generation, Estimate()).value for generation in generations]
             axes.plot(x, y, color=style["color"], linewidth=0.5, alpha=SEED)
+            values += y
         axes.fill_between(x, [e.low for e in means], [e.high for e in means], color=style["color"], alpha=BAND, lw=0)
         axes.plot(x, [e.value for e in means], label=name, **style)
         values += [estimate.value for estimate in means]
@@ -78,12 +114,15 @@ def _panel(axes: Axes, panel: Panel, found: Evidence) -> None:
             theory = np.asarray(panel.theory[name])[generations]
             axes.plot(x, theory, zorder=4, **THEORY)
             values += theory.tolist()
-    human = found[names[0]][panel.measure].at(HUMAN).value
+    human = found[next(iter(places))][panel.measure].at(HUMAN).value
     if np.isfinite(human) and (human > 0 or not panel.steep):
-        axes.axhline(human, zorder=0.5, **HUMAN_LINE)
+        axes.axhline(human, zorder=0.5, label="human data", **HUMAN_LINE)
+        entries["human data"] = HUMAN_LINE
+        values.append(human)
     if panel.theory:
         axes.plot([], [], label="theory", **THEORY)
-    last = max(found[name].last for name in names)
+        entries["theory"] = THEORY
+    last = max(found[name].last for name in places)
     if panel.long:
         axes.set_xscale("log")
         log_axis(axes.xaxis, 1, last + 1)
@@ -94,7 +133,14 @@ def _panel(axes: Axes, panel: Panel, found: Evidence) -> None:
         axes.set_xlabel("generation")
     _values(axes, np.array(values), panel.steep)
     axes.set_ylabel(panel.label)
-    _legend(axes)
+    return entries
+
+
+def _mean(trajectory: Trajectory, generation: int, steep: bool) -> Estimate:
+    values = by_seed(trajectory, generation)
+    if not steep or len(values) < 2 or not (values > 0).all():
+        return trajectory.at(generation)
+    return Estimate(*np.exp(mean(np.log(values).tolist())).tolist())
 
 
 def _legend(axes: Axes) -> None:
@@ -109,7 +155,7 @@ def _values(axes: Axes, values: np.ndarray[Any, np.dtype[np.float64]], steep: bo
         log_axis(axes.yaxis, positive.min(), positive.max())
         axes.set_ylim(positive.min() / 1.3, positive.max() * 1.3)
     elif len(known) and known.min() >= 0:
-        axes.set_ylim(0, None)
+        axes.set_ylim(0, min(axes.get_ylim()[1], 1.05) if known.max() <= 1 else None)  # an interval may go beyond 1
 
 
 def _published(axes: Axes, panel: Published) -> None:
@@ -123,7 +169,6 @@ def _published(axes: Axes, panel: Published) -> None:
     else:
         axes.set_ylim(0, None)
     axes.set_ylabel(panel.label)
-    _legend(axes)
 
 
 def _style(place: int, points: int) -> dict[str, Any]:

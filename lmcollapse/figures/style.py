@@ -47,6 +47,7 @@ styled = style.context(
             "figure.constrained_layout.w_pad": 0.07,
             "savefig.dpi": 200,
             "pdf.fonttype": 42,  # TrueType: text stays text, as publishers ask
+            "svg.hashsalt": "lmcollapse",  # else every file has names of its own
         },
     ]
 )
@@ -111,15 +112,13 @@ def generation_axis(axis: Axis, generations: int) -> None:
 
 
 def log_axis(axis: Axis, low: float, high: float) -> tuple[float, float]:
-    """Ticks at 1, 2, 5, 10 …, or at powers of ten where these are too many; return the ticks around low and high."""
+    """Ticks at 1, 2, 5, 10 …, closer ones or powers of ten where this suits; return the ticks around low and high."""
     first, last = math.floor(math.log10(low)), min(math.ceil(math.log10(high)), 308)
-    wide = high > 300 * low
+    factors: tuple[float, ...] = (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)
+    if high > 3 * low:
+        factors = (1,) if high > 300 * low else (1, 2, 5)
     step = max(1, math.ceil((last - first) / 6))
-    ticks = [
-        factor * 10.0**n
-        for n in range(first - first % step, last + 1, step)
-        for factor in ((1,) if wide else (1, 2, 5))
-    ]
+    ticks = [factor * 10.0**n for n in range(first - first % step, last + 1, step) for factor in factors]
     axis.set_ticks(ticks)
     axis.set_minor_locator(NullLocator())
     if first >= -4 and high < 1e5:
@@ -132,9 +131,9 @@ def log_axis(axis: Axis, low: float, high: float) -> tuple[float, float]:
 
 @styled
 def save(figure: Figure, folder: Path, stem: str) -> list[Path]:
-    """Write a figure as PNG and PDF, the same bytes every time."""
+    """Write a figure as PNG, PDF and SVG, the same bytes every time."""
     files = []
-    for kind, metadata in [("png", {"Software": None}), ("pdf", {"CreationDate": None})]:
+    for kind, metadata in [("png", {"Software": None}), ("pdf", {"CreationDate": None}), ("svg", {"Date": None})]:
         content = BytesIO()
         figure.savefig(content, format=kind, metadata=metadata)
         files.append(folder / f"{stem}.{kind}")

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from lmcollapse.config import condition
 from lmcollapse.report.text import short
-from lmcollapse.results import finished, manifest_of, names, of_chains, of_images
+from lmcollapse.results import finished, of_chains, of_images
 from lmcollapse.store import members_of
+from lmcollapse.tidy.conditions import describe
 from lmcollapse.trajectories import LEAST_SEEDS
 
 KINDS = ("text", "images", "chains")
-MOST_KEYS = 3
-"""Options that a label names; conditions that differ in more are told apart by the names of their runs."""
 
 
 @dataclass(frozen=True)
@@ -116,43 +113,14 @@ class Gathered:
 
 def gather(runs: Sequence[Path]) -> Gathered:
     """The runs, populations as their members; UserError for a directory that holds no run."""
-    given = [member for run in runs for member in members_of(run)]
-    paths = list(dict.fromkeys(path.resolve() for path in given))
     alike: dict[str, list[Told]] = {}
-    for path, name in zip(paths, names(paths), strict=True):
-        told = Told(path, name, manifest_of(path), finished(path))
-        rest = {**told.config, "seed": None, "generations": None}
-        alike.setdefault(json.dumps(rest, sort_keys=True), []).append(told)
-    groups = [sorted(group, key=lambda run: run.seed) for group in alike.values()]
-    labels = _labels([group[0] for group in groups])
-    return Gathered(tuple(Condition(label, tuple(group)) for label, group in zip(labels, groups, strict=True)))
-
-
-def flat(config: Any, prefix: str = "") -> dict[str, Any]:
-    """A configuration as one entry a dotted key."""
-    if not isinstance(config, Mapping) or not config:
-        return {prefix.removesuffix("."): config}
-    return {key: value for name, part in config.items() for key, value in flat(part, f"{prefix}{name}.").items()}
-
-
-def _labels(firsts: Sequence[Told]) -> list[str]:
-    """What tells conditions apart: their policies, and other options in which they differ."""
-    configs = [flat(run.config) for run in firsts]
-    keys = dict.fromkeys(key for config in configs for key in config)
-    differing = [
-        key
-        for key in keys
-        if key.partition(".")[0] not in ("policy", "seed", "generations")
-        and len({json.dumps(config.get(key)) for config in configs}) > 1
-    ]
-    if len(differing) > MOST_KEYS:
-        differing = [key for key in differing if key == "substrate"]
-    labels = []
-    for run, config in zip(firsts, configs, strict=True):
-        policy = condition(run.config["policy"])
-        others = [f"{key}={config[key]}" for key in differing if config.get(key) is not None]
-        labels.append(short(", ".join([policy, *others])))
-    return [
-        label if labels.count(label) == 1 else f"{label} ({short(run.name)})"
-        for run, label in zip(firsts, labels, strict=True)
-    ]
+    for run in describe([member for given in runs for member in members_of(given)], twins_apart=False):
+        alike.setdefault(run.condition, []).append(Told(run.path, run.name, run.manifest, finished(run.path)))
+    groups = [tuple(sorted(group, key=lambda run: run.seed)) for group in alike.values()]
+    labels = [short(condition) for condition in alike]
+    return Gathered(
+        tuple(
+            Condition(label if labels.count(label) == 1 else f"{label} ({short(group[0].name)})", group)
+            for label, group in zip(labels, groups, strict=True)
+        )
+    )

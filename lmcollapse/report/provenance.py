@@ -10,7 +10,8 @@ from typing import Any
 
 import yaml
 
-from lmcollapse.report.gather import Gathered, Told, flat
+from lmcollapse.report.gather import Gathered, Told
+from lmcollapse.tidy.conditions import flat
 
 PAPER = """\
 @article{shumailov2024ai,

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from lmcollapse.catalog import CATALOG, summary
-from lmcollapse.report.gather import Gathered, Told, flat
+from lmcollapse.report.gather import Gathered, Told
+from lmcollapse.tidy.conditions import flat
 
 NOUNS = {"text": "texts", "images": "images", "chains": "samples"}
 QUESTION = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from lmcollapse.reproductions.evidence import Evidence, Finding, above, below, factor, finding
+from lmcollapse.reproductions.evidence import Evidence, Finding, above, below, change, finding, last_known
 from lmcollapse.reproductions.panels import Line, Panel, Published
 from lmcollapse.reproductions.papers import GUO as PAPER
 
@@ -26,24 +26,29 @@ FALLING = {
 
 
 def claims(found: Evidence) -> Iterator[Finding]:
-    """Diversity in the last iteration over that of the model fitted to human text."""
+    """Diversity in the last iteration less that of the model fitted to human text.
+
+    A measure may end earlier: what has collapsed writes too few documents for it that have a word.
+    """
     for name in CONDITIONS:
         runs = found[name]
         for measure, (words, published) in FALLING.items():
+            last = last_known(runs[measure], runs.last)
             yield finding(
                 f"{words.capitalize()} falls, {name}",
-                factor(runs[measure], runs.last),
+                change(runs[measure], last),
                 below,
-                1.0,
-                f"{words}, generation {runs.last} over generation 0",
+                0.0,
+                f"{words}, generation {last} less generation 0",
                 published,
             )
+        last = last_known(runs["self_bleu"], runs.last)
         yield finding(
             f"Texts become more like each other, {name}",
-            factor(runs["self_bleu"], runs.last),
+            change(runs["self_bleu"], last),
             above,
-            1.0,
-            f"self-BLEU, generation {runs.last} over generation 0",
+            0.0,
+            f"self-BLEU, generation {last} less generation 0",
             "self-BLEU rises",
         )
 

@@ -111,6 +111,12 @@ def change(trajectory: Trajectory, last: int, first: int = 0) -> Estimate:
     return mean((by_seed(trajectory, last) - by_seed(trajectory, first)).tolist())
 
 
+def last_known(trajectory: Trajectory, last: int) -> int:
+    """The last generation, up to one, in which every run has a value; 0 where there is none."""
+    known = ~np.isnan(trajectory.values(last + 1)).any(axis=0)
+    return int(np.flatnonzero(known).max(initial=0))
+
+
 def factor(trajectory: Trajectory, last: int, first: int = 0) -> Estimate:
     """Last over first, seed by seed; the geometric mean, with the interval of the logarithms."""
     logs = mean(np.log(by_seed(trajectory, last) / by_seed(trajectory, first)).tolist())

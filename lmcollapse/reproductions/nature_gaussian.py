@@ -20,7 +20,7 @@ SMALL = "As in the paper, with many chains in the place of one: means over chain
 NEAR = 0.15
 """Nats; a log variance is an average over thousands of chains."""
 EARLY = 99
-"""Later the mean over chains of the squared error is that of a few that went far."""
+"""A hundred fits. Later the mean over chains of the squared error is that of a few that went far."""
 SIZES = {"n = 100": 100, "n = 500": 500, "n = 1000": 1000, "n = 10000": 10000}
 
 

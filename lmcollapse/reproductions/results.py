@@ -104,11 +104,19 @@ def _made_by(runs: Sequence[Path]) -> dict[str, Any]:
 
 
 def _thinned(rows: pd.DataFrame, most: int = 120) -> pd.DataFrame:
-    """Of many generations those that a figure can show, evenly on a logarithmic axis; first and last are kept."""
+    """Of many generations those that a figure can show, evenly on a logarithmic axis.
+
+    The first and the last are kept, and those that are 10, 100, … fits from human data.
+    """
     last = int(rows["generation"].max())
     if last < most:
         return rows
-    kept = {*(np.unique(np.geomspace(1, last + 1, most).round().astype(int)) - 1).tolist(), *snapshots(last + 1)}
+    decades = [10**n - 1 for n in range(1, len(str(last)) + 1)]
+    kept = {
+        *decades,
+        *(np.unique(np.geomspace(1, last + 1, most).round().astype(int)) - 1).tolist(),
+        *snapshots(last + 1),
+    }
     ends = rows.groupby("condition")["generation"].transform("max")
     return rows[rows["generation"].isin([*kept, -1]) | (rows["generation"] == ends)]
 
