@@ -8,7 +8,6 @@ was resumed changes a number.
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from lmcollapse import processes
 from lmcollapse.catalog import find
 from lmcollapse.config import Config
 from lmcollapse.metrics.words import words
@@ -138,7 +138,7 @@ class Experiment:
         kept : generations whose models are wanted.
         watch : is told of chains that have got a generation further, from any thread.
         """
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with ThreadPoolExecutor(processes.cores()) as pool:
             traces = list(pool.map(lambda block: self._advance(block, span, kept, watch), blocks))
         return Trace(
             span.start,

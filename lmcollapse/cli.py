@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 from rich.console import Console
@@ -19,7 +19,13 @@ from tyro.conf import Positional, arg
 
 import lmcollapse
 from lmcollapse import processes
+from lmcollapse.executors.where import Where
 from lmcollapse.types import UserError
+
+if TYPE_CHECKING:
+    from lmcollapse.sweeps import Outcome, Sweep
+
+Executor = Annotated[Where, arg(name="")]
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -97,37 +103,70 @@ def sweep(
     overrides: Positional[Annotated[tuple[str, ...], arg(metavar="key=value")]] = (),
     *,
     out: Path | None = None,
+    where: Executor = Where(),  # noqa: B008
+    dry_run: bool = False,
     figures: bool = True,
 ) -> None:
     """Run every condition with every seed, and what they have in common once; or go on with it.
 
     The same command in a second terminal, or as a job on another machine that sees the directory, takes the runs that
-    nobody else is making.
+    nobody else is making; `--executor` has several made at once.
 
     Args:
         file: a configuration with a section `sweep`: seeds, conditions, grid, keep_models.
         overrides: laid over the file, as in `sampling.temperature=1` or `sweep.seeds=5`.
         out: directory of the sweep; by default `runs/` and the name of the file.
+        where: what makes the runs.
+        dry_run: say what there is to do and, from a short calibration, how long it takes and how large it gets.
         figures: draw the figures into the sweep's `figures/` at the end.
     """
-    from lmcollapse.progress import Terminal
-    from lmcollapse.sweeps import load_sweep, work
+    from lmcollapse.sweeps import load_sweep
 
     planned = load_sweep(file, out or Path("runs") / file.stem, overrides)
-    if not processes.is_first():
-        work(planned)
+    if dry_run:
+        _foretold(planned, where)
         return
-    with Terminal() as progress:
-        outcome = work(planned, progress)
+    outcome = _carried_out(planned, where)
+    if outcome is None:
+        return
     print(f"sweep: {planned.out}")
-    for name, why in outcome.failed.items():
-        print(f"failed: {name}: {why}", file=sys.stderr)
     if outcome.elsewhere:
         print(f"other processes are making {len(outcome.elsewhere)} of the runs: {', '.join(outcome.elsewhere)}")
     elif figures and planned.runs:
         plot((planned.out,), out=planned.out / "figures")
     if outcome.failed:
         sys.exit(1)
+
+
+def _carried_out(planned: Sweep, where: Where, *, stderr: bool = False) -> Outcome | None:
+    """What came of the runs of a sweep, failures told; None in a process that speaks not."""
+    from lmcollapse.executors.carry_out import carry_out
+    from lmcollapse.progress import Terminal
+
+    if not processes.is_first():
+        carry_out(planned, where)
+        return None
+    with Terminal(Console(stderr=stderr, highlight=False)) as progress:
+        outcome = carry_out(planned, where, progress)
+    for name, why in outcome.failed.items():
+        print(f"failed: {name}: {why}", file=sys.stderr)
+    return outcome
+
+
+def _foretold(planned: Sweep, where: Where) -> None:
+    """Print what a sweep stands for, how long it will take and how large it will be."""
+    from lmcollapse.executors.where import as_a_worker
+    from lmcollapse.forecast import described, forecast
+    from lmcollapse.progress import Terminal
+
+    if processes.count() > 1:
+        raise UserError("--dry-run measures one process; give the same command without torchrun")
+    workers = as_a_worker(where)
+    with Terminal(Console(stderr=True, highlight=False)) as progress:
+        found = forecast(planned, progress)
+    print("\n".join(described(planned, found, workers)))
+    if where.executor == "ray":
+        print("how many of the runs the Ray cluster makes at once was not asked")
 
 
 def evaluate(
@@ -376,6 +415,7 @@ def reproduce(
     *,
     scale: Literal["small", "paper"] = "small",
     out: Path | None = None,
+    where: Executor = Where(),  # noqa: B008
     tables: Path | None = None,
     json_: Annotated[bool, arg(name="json")] = False,
 ) -> None:
@@ -390,6 +430,7 @@ def reproduce(
         overrides: laid over the sweep, as in `sweep.seeds=5` or `generations=3`.
         scale: small (two cores, embedded data, minutes) or paper (the paper's models, data and sizes: a GPU, the hub).
         out: directory of the runs; by default `runs/`, the name and the scale.
+        where: what makes the runs.
         tables: a folder with results.csv and reproduction.json of an earlier reproduction: nothing is run, claims and
             figure are made from them again, in the directory `out`.
         json_: print one JSON object.
@@ -397,16 +438,14 @@ def reproduce(
     from dataclasses import asdict
 
     from lmcollapse.figures.reproductions import draw_all
-    from lmcollapse.progress import Terminal
     from lmcollapse.reproductions.reproduce import NAMES, find
     from lmcollapse.reproductions.results import findings_table, judge, load, write
-    from lmcollapse.sweeps import work
 
     if name == "all":
         if out is not None or tables is not None:
             raise UserError("'all' goes with no --out and no --tables, since each has a directory of its own")
         for each in NAMES:
-            reproduce(each, overrides, scale=scale, json_=json_)
+            reproduce(each, overrides, scale=scale, where=where, json_=json_)
         return
     reproduction = find(name)
     out = out or Path("runs") / f"{name}-{scale}"
@@ -415,13 +454,9 @@ def reproduce(
         runs: list[Path] = []
     else:
         sweep = reproduction.sweep(out, scale, overrides)
-        if not processes.is_first():
-            work(sweep)
+        outcome = _carried_out(sweep, where, stderr=json_)
+        if outcome is None:
             return
-        with Terminal(Console(stderr=json_, highlight=False)) as progress:
-            outcome = work(sweep, progress)
-        for failed, why in outcome.failed.items():
-            print(f"failed: {failed}: {why}", file=sys.stderr)
         if outcome.elsewhere:
             print(f"other processes are making {', '.join(outcome.elsewhere)}; come back when they are done")
             return

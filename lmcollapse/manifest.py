@@ -95,6 +95,7 @@ def hardware() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "cpu": model or platform.processor() or "unknown",
         "cores": os.cpu_count(),
+        "usable_cores": processes.cores(),
         "processes": processes.count(),
     }
     torch = sys.modules.get("torch")

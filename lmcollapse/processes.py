@@ -9,11 +9,16 @@ from __future__ import annotations
 import atexit
 import ctypes
 import os
+import signal
 import sys
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+WORKER = "LMCOLLAPSE_WORKER"
+"""In the environment of a worker process: its number."""
 
 PATIENCE = timedelta(days=30)
 """How long processes wait for the first one; torchrun ends them all where one of them dies."""
@@ -27,6 +32,8 @@ def prepare() -> None:
     fifth of the time of writing: up to 256 MiB are kept, and blocks of up to 32 MiB are taken from what is kept.
     """
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    if WORKER in os.environ:
+        _end_with_parent()
     if not any(name.startswith("MALLOC_") for name in os.environ):
         try:
             mallopt = ctypes.CDLL(None).mallopt  # glibc's
@@ -35,6 +42,29 @@ def prepare() -> None:
         trim_threshold, mmap_threshold = -1, -3
         mallopt(trim_threshold, 2**28)
         mallopt(mmap_threshold, 2**25)
+
+
+def _end_with_parent() -> None:
+    """Be terminated when the parent dies, even if it had no time to see to that."""
+    try:
+        prctl = ctypes.CDLL(None).prctl  # Linux has it
+    except (AttributeError, OSError):
+        return
+    set_parent_death_signal = 1
+    prctl(set_parent_death_signal, int(signal.SIGTERM))
+
+
+def cores() -> int:
+    """Cores that this process may use: those that it is pinned to, where it is."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def gpus() -> list[str]:
+    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them; torch is not loaded for it."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [name.strip() for name in visible.split(",") if name.strip() not in ("", "-1")]
+    return [str(number) for number, _ in enumerate(Path("/dev").glob("nvidia[0-9]*"))]
 
 
 def count() -> int:

@@ -127,7 +127,7 @@ def test_fresh_human_rows_have_never_been_read_before(share: float) -> None:
 def test_numbers_depend_neither_on_threads_nor_on_other_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chains, "BLOCK", 200)  # ten chains a block
     several = trajectories(config()).measures["variance"]
-    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    monkeypatch.setattr("lmcollapse.processes.cores", lambda: 1)
     assert (trajectories(config()).measures["variance"] == several).all()
     assert (trajectories(config(chains=20)).measures["variance"] == several[:, :20]).all()
     assert len(np.unique(several[-1])) == 40, "no two chains are alike"

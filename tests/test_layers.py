@@ -27,9 +27,10 @@ LAYERS = [
     {"chains", "unlabelled"},
     {"steps"},
     {"spans"},
-    {"loop", "results"},
+    {"costs", "loop", "results"},
     {"measure", "sweeps", "tidy", "trajectories"},
     {"pairs"},
+    {"executors", "forecast"},
     {"advise", "reproductions"},
     {
         "evaluate",
@@ -60,6 +61,7 @@ HOMES = {
     "sklearn": ("corpora", "detectors", "metrics"),
     "matplotlib": ("figures",),
     "PIL": ("parquet",),
+    "ray": ("executors.by_ray",),
 }
 """Heavy packages, and the only modules or folders that import them."""
 

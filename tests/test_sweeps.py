@@ -14,11 +14,12 @@ import pytest
 from lmcollapse.config import parse
 from lmcollapse.loop import run
 from lmcollapse.sharing import Peers
-from lmcollapse.store import Part, is_pruned, open_run, read_manifest, read_metrics
+from lmcollapse.store import Part, is_pruned, open_run, read_manifest, read_metrics, read_record
 from lmcollapse.sweeps import plan, runs_in, work
 from lmcollapse.types import Silent, UserError
 from lmcollapse.verify import verify
 from tests.compare import different_files
+from tests.test_cli import SMALL
 from tests.text import FEW_MEASURES, text_file
 
 TENTH = {"kind": "mix", "human_fraction": 0.1}
@@ -94,6 +95,18 @@ def test_policies_that_choose_alike_share_later_generations(given: dict[str, Any
     work(sweep)
     a, b = (cell.path for cell in sweep.cells)
     assert inodes(a, "generation_002/model") == inodes(b, "generation_002/model")
+
+
+def test_the_same_rows_for_another_number_of_steps_are_another_fit(tmp_path: Path) -> None:
+    human = text_file(tmp_path / "human.txt", count=60)
+    policies = ["accumulate", {"kind": "accumulate", "same_steps": True}]
+    given = {**SMALL, "corpus": {"kind": "files", "path": str(human)}, "measures": FEW_MEASURES, "policy": "replace"}
+    sweep = plan({**given, "sweep": {"seeds": 1, "grid": {"policy": policies}}}, tmp_path / "out")
+    work(sweep)
+    plain, same = (read_record(cell.path / "generation_001" / "model") for cell in sweep.cells)
+    assert plain is not None and same is not None
+    assert "passes" not in plain["facts"] and same["facts"]["passes"] < 1
+    assert plain["files"] != same["files"]
 
 
 def test_a_damaged_step_of_a_peer_is_not_taken(given: dict[str, Any], tmp_path: Path) -> None:

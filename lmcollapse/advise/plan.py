@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from lmcollapse import files
 from lmcollapse.advise.question import Question, at_share, kind_of, of_chains, variant, with_policy
 from lmcollapse.config import Config
+from lmcollapse.costs import BEFORE, cost, costs, in_bytes, size_of
 from lmcollapse.loop import run
 from lmcollapse.progress import span
 from lmcollapse.sharing import Peers
-from lmcollapse.steps import ARTEFACTS, REFERENCE, folder_of
-from lmcollapse.store import LOCK, Part, read_metrics, read_record
+from lmcollapse.store import LOCK, Part, read_metrics
 from lmcollapse.sweeps.work import OneOfMany
 from lmcollapse.types import Diverged, UserError
 
@@ -107,19 +106,19 @@ def estimate(plan: Plan) -> Estimate:
     Later generations tell of the rest; where there are none, generation 0 does. Human text, base model and references
     are made once a seed.
     """
-    first = [cost for start in plan.starts.values() for cost in _costs(start.path)]
-    later = [cost for cell in plan.cells for cost in _costs(cell.path)[1 if plan.starts else 0 :]]
+    first = [cost for start in plan.starts.values() for cost in costs(start.path)]
+    later = [cost for cell in plan.cells for cost in costs(cell.path)[1 if plan.starts else 0 :]]
     shared = 1 if plan.starts else 0
     left = sum(cell.config.generations - max(cell.done, shared) for cell in plan.cells)
     to_start = sum(1 - start.done for start in plan.starts.values())
     measured = later or first
     if not measured:
         return Estimate(left + to_start, None, None)
-    before = [_cost([start.path / name for name in BEFORE]) for start in plan.starts.values() if start.done]
+    before = [cost([start.path / name for name in BEFORE]) for start in plan.starts.values() if start.done]
     seconds, size = (
         left * _mean(measured, part) + to_start * (_mean(first, part) + _mean(before, part)) for part in (0, 1)
     )
-    return Estimate(left + to_start, seconds, size + _size(plan.out))
+    return Estimate(left + to_start, seconds, size + size_of(plan.out))
 
 
 def described(plan: Plan, expected: Estimate) -> list[str]:
@@ -135,51 +134,11 @@ def described(plan: Plan, expected: Estimate) -> list[str]:
     if expected.seconds is None or expected.size is None:
         return [*lines, "how long and how large: not measured yet, nothing is there; the first run will tell"]
     took = span(expected.seconds) if expected.generations else "nothing is left to do"
-    return [*lines, f"about {took} left, {_bytes(expected.size)} on disk in the end" if expected.generations else took]
-
-
-BEFORE = ("human", "base", "rows", REFERENCE)
-
-
-def _costs(path: Path) -> list[tuple[float, float]]:
-    """Seconds and bytes of each finished generation of a run."""
-    found = []
-    for generation in range(len(read_metrics(path))):
-        steps = [path / folder_of(generation) / name for name in ARTEFACTS]
-        if steps[0].is_dir():
-            found.append(_cost(steps))
-    return found or list(_costs_of_chains(path))
-
-
-def _costs_of_chains(path: Path) -> Iterator[tuple[float, float]]:
-    for folder in sorted(path.glob("generations_*")):
-        if record := read_record(folder):
-            first, last = record["facts"]["generations"]
-            seconds, size = _cost([folder])
-            yield from [(seconds / (last - first + 1), size / (last - first + 1))] * (last - first + 1)
-
-
-def _cost(steps: list[Path]) -> tuple[float, float]:
-    records = [read_record(step) or {} for step in steps]
-    return float(sum(record.get("seconds", 0.0) for record in records)), float(sum(_size(step) for step in steps))
-
-
-def _size(folder: Path) -> int:
-    """Bytes below a folder; a file that several runs hold counts once."""
-    found = {}
-    for file in files.files_in(folder) if folder.is_dir() else ():
-        about = file.stat()
-        found[about.st_dev, about.st_ino] = about.st_size
-    return sum(found.values())
+    return [
+        *lines,
+        f"about {took} left, {in_bytes(expected.size)} on disk in the end" if expected.generations else took,
+    ]
 
 
 def _mean(costs: list[tuple[float, float]], part: int) -> float:
     return sum(cost[part] for cost in costs) / len(costs) if costs else 0.0
-
-
-def _bytes(size: float) -> str:
-    for unit in ("kB", "MB", "GB"):
-        size /= 1000
-        if size < 1000 or unit == "GB":
-            break
-    return f"{size:,.0f} {unit}" if size >= 10 else f"{size:.1f} {unit}"

@@ -45,4 +45,5 @@ class Fitting(Common):
         inputs |= {"previous": previous} if previous else {}
         inputs |= {folder_of(g): corpus for g, corpus in enumerate(corpora)}
         name = f"{folder_of(generation)}/model"
-        return self.make(name, write, self.substrate.load, inputs, seed, start, bench=True, shared=True)
+        more = {"same_steps": True} if train.facts["same_steps"] else None  # the rows alone do not say it
+        return self.make(name, write, self.substrate.load, inputs, seed, start, bench=True, shared=True, more=more)

@@ -4,6 +4,18 @@ plan.py turns a file into runs, work.py makes those that nobody else is making.
 """
 
 from lmcollapse.sweeps.plan import SWEEP, Cell, Sweep, load_sweep, plan, runs_in
-from lmcollapse.sweeps.work import Outcome, work
+from lmcollapse.sweeps.work import Outcome, failure, forget_failures, note_failure, work
 
-__all__ = ["SWEEP", "Cell", "Outcome", "Sweep", "load_sweep", "plan", "runs_in", "work"]
+__all__ = [
+    "SWEEP",
+    "Cell",
+    "Outcome",
+    "Sweep",
+    "failure",
+    "forget_failures",
+    "load_sweep",
+    "note_failure",
+    "plan",
+    "runs_in",
+    "work",
+]

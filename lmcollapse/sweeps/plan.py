@@ -81,10 +81,12 @@ class Sweep:
     """All runs of a sweep, seed by seed.
 
     out : its directory; in it a folder a condition, in that a run directory a seed.
+    given : what it was planned from; the same call of `plan` gives it again, in any process.
     """
 
     out: Path
     cells: tuple[Cell, ...]
+    given: Mapping[str, Any]
 
     @property
     def conditions(self) -> list[str]:
@@ -103,16 +105,17 @@ class Sweep:
             if read_metrics(run)
         ]
 
-    def begin(self) -> None:
-        """Make the directory and write down which runs belong to the sweep.
-
-        Raises UserError, before any compute is spent, where one of the configurations cannot work.
-        """
+    def check(self) -> None:
+        """Raise UserError, before any compute is spent, where one of the configurations cannot work."""
         for cell in self.cells:
             if not cell.complete:
                 cell.config.build_substrate().check(cell.config.start)
         if (self.out / LOCK).exists():
             raise UserError(f"{self.out} is a run; a sweep has a directory of its own: give another with --out")
+
+    def begin(self) -> None:
+        """Make the directory and write down which runs belong to the sweep; UserError as `check` raises it."""
+        self.check()
         self.out.mkdir(parents=True, exist_ok=True)
         known = _known(self.out)
         runs = [
@@ -152,7 +155,7 @@ def plan(given: Mapping[str, Any], out: Path, where: str = "sweep") -> Sweep:
     for (name, seed), path in paths.items():
         config = parse({**named[name], "seed": seed}, f"{where} ({name})")
         cells.append(Cell(name, seed, config, path, Part(name, peers, options.keep_models)))
-    return Sweep(out, tuple(cells))
+    return Sweep(out, tuple(cells), given)
 
 
 def runs_in(directory: Path) -> list[Path]:

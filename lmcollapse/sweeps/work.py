@@ -39,24 +39,35 @@ class Outcome:
     elsewhere: list[str] = field(default_factory=list)
 
 
-def work(sweep: Sweep, progress: Progress | None = None, cells: Sequence[Cell] | None = None) -> Outcome:
+def work(
+    sweep: Sweep, progress: Progress | None = None, cells: Sequence[Cell] | None = None, *, retry: bool = True
+) -> Outcome:
     """Make every run that nobody else is making, or go on with it.
 
-    One that fails is reported and leaves its traceback in `errors/`; the others go on. Processes that torchrun has
-    started make each run together.
+    One that fails is reported and leaves the reason in `errors/`; the others go on, and no other process takes it up
+    meanwhile. Processes that torchrun has started make each run together, and end together where one fails, since they
+    may have come to different points of it.
 
     cells : only these.
+    retry : take up runs, too, that had failed before this call.
     """
     sweep.begin()
     told, outcome = OneOfMany(progress or Silent()), Outcome()
+    cells = sweep.cells if cells is None else cells
+    before = {cell.name: stamp(sweep.out, cell) for cell in cells} if retry else {}
     while True:
-        cell = processes.agree(_next(sweep.cells if cells is None else cells, outcome))
-        if cell is None:
+        left = [cell for cell in cells if stamp(sweep.out, cell) in (None, before.get(cell.name))]
+        chosen = _next(left, outcome) if processes.is_first() else None
+        name = processes.agree(chosen and chosen.name)
+        if name is None:
             return outcome
+        cell = next(cell for cell in cells if cell.name == name)
         told.name = cell.name
         try:
             run(cell.config, cell.path, told, cell.part)
         except InUse:
+            if processes.count() > 1:
+                raise
             outcome.elsewhere.append(cell.name)
             continue
         except Diverged as error:
@@ -64,8 +75,12 @@ def work(sweep: Sweep, progress: Progress | None = None, cells: Sequence[Cell] |
         except Exception as error:  # one run must not take the others with it
             outcome.failed[cell.name] = _noted(sweep.out, cell, error)
             told.say(f"{cell.name}: {outcome.failed[cell.name]}")
+            if processes.count() > 1:
+                raise
             continue
         outcome.made.append(cell.name)
+        if processes.is_first():
+            error_file(sweep.out, cell).unlink(missing_ok=True)
         outcome.elsewhere.clear()  # while this one was made, others may have been left
 
 
@@ -76,19 +91,59 @@ def _next(cells: Sequence[Cell], outcome: Outcome) -> Cell | None:
     """
     passed = {*outcome.made, *outcome.failed, *outcome.elsewhere}
     left = [cell for cell in cells if cell.name not in passed and not cell.complete]
-    held = {cell.seed for cell in cells if any(holder(path) for path in (cell.path, *cell.runs))} if left else set()
-    return min(left, key=lambda cell: cell.seed in held, default=None)
+    held = {cell.name: cell.seed for cell in cells if any(holder(path) for path in (cell.path, *cell.runs))}
+    if processes.count() > 1:  # the others cannot be told that a run is in use once they have begun it
+        outcome.elsewhere += [cell.name for cell in left if cell.name in held]
+        left = [cell for cell in left if cell.name not in held]
+    return min(left, key=lambda cell: cell.seed in held.values(), default=None)
+
+
+def error_file(out: Path, cell: Cell) -> Path:
+    """Where it is written why a run failed: a line for a person, and a bug's traceback below it."""
+    return out / ERRORS / f"{cell.path.parent.name}-{cell.path.name}.txt"
+
+
+def failure(out: Path, cell: Cell) -> str | None:
+    """Why a run failed when it was last made, in a line; None where it did not."""
+    try:
+        return error_file(out, cell).read_text(encoding="utf-8").partition("\n")[0]
+    except OSError:
+        return None
+
+
+def stamp(out: Path, cell: Cell) -> int | None:
+    """When a run failed last, by whatever clock the directory goes."""
+    try:
+        return error_file(out, cell).stat().st_mtime_ns
+    except OSError:
+        return None
+
+
+def forget_failures(sweep: Sweep) -> None:
+    """Let every run that failed be taken up again."""
+    for cell in sweep.cells:
+        error_file(sweep.out, cell).unlink(missing_ok=True)
+
+
+def note_failure(out: Path, cell: Cell, reason: str, more: str = "") -> None:
+    """Leave word of a run that failed."""
+    if not processes.is_first():
+        return
+    file = error_file(out, cell)
+    file.parent.mkdir(exist_ok=True)
+    write_atomically(file, f"{reason}\n{more}".encode())
 
 
 def _noted(out: Path, cell: Cell, error: Exception) -> str:
-    """What went wrong in a line; a bug's traceback is kept."""
+    """What went wrong, in a line; a bug's traceback is kept."""
     if isinstance(error, UserError):
-        return str(error)
-    folder = out / ERRORS
-    folder.mkdir(exist_ok=True)
-    file = folder / f"{cell.path.parent.name}-{cell.path.name}.txt"
-    write_atomically(file, "".join(traceback.format_exception(error)).encode())
-    return f"failed with {type(error).__name__}: {error} ({file})"
+        reason, more = str(error), ""
+    else:
+        reason = f"failed with {type(error).__name__}: {error} ({error_file(out, cell)})"
+        more = "".join(traceback.format_exception(error))
+    reason = " ".join(reason.split())
+    note_failure(out, cell, reason, more)
+    return reason
 
 
 class OneOfMany:
