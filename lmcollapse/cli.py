@@ -5,6 +5,7 @@ Every import of the library stands inside the command that needs it, so that `--
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import sys
@@ -460,6 +461,9 @@ def reproduce(
         if outcome.elsewhere:
             print(f"other processes are making {', '.join(outcome.elsewhere)}; come back when they are done")
             return
+        if outcome.failed:
+            print(f"{name} is not judged without them; give the same command again, and they are", file=sys.stderr)
+            sys.exit(1)
         runs = sweep.runs
         words = ["lmcollapse", "reproduce", name, *overrides, *(["--scale", scale] if scale != "small" else [])]
         judged = judge(reproduction, runs, scale, " ".join(words))
@@ -486,7 +490,7 @@ def verify(
         run: a run directory; it is only read, and one that is not finished is verified as far as it goes.
         json_: print one JSON object.
     """
-    from lmcollapse.progress import Terminal
+    from lmcollapse.progress import Terminal, printable
     from lmcollapse.verify import verify
 
     with Terminal(Console(stderr=True, highlight=False)) as progress:
@@ -608,6 +612,7 @@ def sample(
         n: how many documents.
         seed: another seed, other documents.
     """
+    from lmcollapse.progress import printable
     from lmcollapse.sampling import sample
 
     texts, options = sample(model_folder(checkpoint), n, overrides, seed)
@@ -626,6 +631,27 @@ def status(directory: Positional[Annotated[Path, arg(metavar="DIR")]] = Path("ru
     from lmcollapse.status import status, status_table
 
     Console(highlight=False).print(status_table(status(directory)))
+
+
+def watch(
+    directory: Positional[Annotated[Path, arg(metavar="DIR")]] = Path("runs"),
+    *,
+    every: float = 1.0,
+    once: bool = False,
+) -> None:
+    """Follow a run or a sweep live: what is running and where, what failed and why, curves, time left. Ctrl-C ends it.
+
+    Args:
+        directory: a run, a sweep, or a directory of runs.
+        every: seconds between two looks.
+        once: show it one time, as it is shown to a file or a pipe.
+    """
+    from lmcollapse.watch import watch
+
+    if not every > 0:
+        raise UserError(f"--every is {every}; give seconds above 0")
+    with contextlib.suppress(KeyboardInterrupt):
+        watch(directory, Console(highlight=False), every=every, once=once)
 
 
 def list_() -> None:
@@ -655,11 +681,6 @@ def model_folder(checkpoint: str) -> str:
     """A generation's folder stands for the model in it; everything else stands for itself."""
     inside = Path(checkpoint) / "model"
     return str(inside) if (inside / "config.json").is_file() else checkpoint
-
-
-def printable(text: str) -> str:
-    """Generated text without the control characters that could steer a terminal."""
-    return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def _numbers(name: str, given: str) -> tuple[float, ...]:
@@ -714,6 +735,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "report": report,
     "sample": sample,
     "status": status,
+    "watch": watch,
     "list": list_,
     "fetch": fetch,
 }

@@ -165,6 +165,11 @@ def number(value: float | None) -> str:
     return f"{value:.2g}" if 0 < abs(value) < 0.001 else f"{value:.3f}"
 
 
+def printable(text: str) -> str:
+    """Text from elsewhere without the control characters that could steer a terminal."""
+    return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
 def span(seconds: float) -> str:
     """A length of time as a person reads it."""
     if seconds < 90:

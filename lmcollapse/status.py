@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from rich.console import Group
 from rich.markup import escape
 from rich.table import Table
 
-from lmcollapse.progress import SHOWN, number, shown
+from lmcollapse.progress import SHOWN, number, printable, shown
 from lmcollapse.results import condition_of
 from lmcollapse.steps import ARTEFACTS, folder_of
 from lmcollapse.store import LOCK, RECORD, holder, read_manifest, read_metrics
@@ -22,18 +22,27 @@ MEASURES = ("perplexity", "distinct_2", "tail_coverage")
 
 @dataclass(frozen=True)
 class RunStatus:
-    """One run: its name (its directory below the one asked about), policy, generations measured and wanted, measures.
+    """One run: its name (its directory below the one asked about), condition, generations wanted, and all measures.
 
     state : "finished", "diverged" (and where), "running" (and the step that is being made) or "stopped" (and the step
         that is next). Chains have no steps within a generation.
     """
 
     name: str
-    policy: str
-    done: int
+    condition: str
     generations: int
     state: str
-    last: dict[str, float | None]
+    readings: Sequence[Mapping[str, float | None]]
+
+    @property
+    def done(self) -> int:
+        """Generations that are measured."""
+        return len(self.readings)
+
+    @property
+    def last(self) -> Mapping[str, float | None]:
+        """The measures of the last one; nothing before there is one."""
+        return self.readings[-1] if self.readings else {}
 
 
 def status(directory: Path) -> list[RunStatus]:
@@ -43,17 +52,18 @@ def status(directory: Path) -> list[RunStatus]:
     found = sorted({file.parent for file in directory.rglob(LOCK)})
     if not found:
         raise UserError(f"{directory} holds no run; `lmcollapse run CONFIG.yaml` makes one")
-    return [_status_of(path, str(path.relative_to(directory)) if path != directory else str(path)) for path in found]
+    return [status_of(path, str(path.relative_to(directory)) if path != directory else str(path)) for path in found]
 
 
-def _status_of(path: Path, name: str) -> RunStatus:
+def status_of(path: Path, name: str) -> RunStatus:
+    """One run, by the name that it is to have."""
     running = holder(path) is not None
     try:
         manifest, table = read_manifest(path), read_metrics(path)
     except UserError as error:  # one damaged run must not hide the others
-        return RunStatus(name, "?", 0, 0, str(error), {})
+        return RunStatus(name, "?", 0, str(error), ())
     if manifest is None:
-        return RunStatus(name, "?", 0, 0, "running: preparing" if running else "stopped: before generation 0", {})
+        return RunStatus(name, "?", 0, "running: preparing" if running else "stopped: before generation 0", ())
     config = manifest["config"]
     state = "running" if running else "stopped"
     if len(table) == config["generations"]:
@@ -66,39 +76,39 @@ def _status_of(path: Path, name: str) -> RunStatus:
         state += f": generation {len(table)}, {step}"
     if (diverged := manifest.get("diverged")) and not running:
         state = f"diverged: generation {diverged['generation']}, step {diverged['step']} of the fit"
-    last = table[-1] if table else {}
-    return RunStatus(name, condition_of(manifest), len(table), config["generations"], state, last)
+    return RunStatus(name, condition_of(manifest), config["generations"], state, table)
 
 
 def status_table(runs: Sequence[RunStatus]) -> Group:
     """The runs as tables for the terminal, one for those with the same measures, legible from 80 columns on."""
     text = tuple((key, SHOWN[key]) for key in MEASURES)
-    unmeasured = next((headings for run in runs if (headings := _headings(run.last))), text)
+    unmeasured = next((names for run in runs if (names := headings(run.last))), text)
     alike: dict[tuple[tuple[str, str], ...], list[RunStatus]] = {}
     for run in runs:
-        alike.setdefault(_headings(run.last) or unmeasured, []).append(run)
-    first, *others = (_table(headings, members) for headings, members in alike.items())
+        alike.setdefault(headings(run.last) or unmeasured, []).append(run)
+    first, *others = (_table(measures, members) for measures, members in alike.items())
     return Group(first, *(part for table in others for part in ("", table)))
 
 
-def _headings(readings: dict[str, float | None]) -> tuple[tuple[str, str], ...]:
+def headings(readings: Mapping[str, float | None]) -> tuple[tuple[str, str], ...]:
     """The measures of a run that the table shows, each with its heading."""
     if not readings:
         return ()
-    headings = shown(readings)
-    keys = MEASURES if headings.keys() == SHOWN.keys() else tuple(headings)[:3]
-    if "collapsed" in headings:
-        keys = (*tuple(headings)[:2], "collapsed")
-    return tuple((key, headings[key]) for key in keys)
+    names = shown(readings)
+    keys = MEASURES if names.keys() == SHOWN.keys() else tuple(names)[:3]
+    if "collapsed" in names:
+        keys = (*tuple(names)[:2], "collapsed")
+    return tuple((key, names[key]) for key in keys)
 
 
-def _table(headings: Sequence[tuple[str, str]], runs: Sequence[RunStatus]) -> Table:
+def _table(measures: Sequence[tuple[str, str]], runs: Sequence[RunStatus]) -> Table:
     drawn = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("run", "policy", "done", "state"):
+    for heading in ("run", "condition", "done", "state"):
         drawn.add_column(heading, overflow="fold", no_wrap=heading == "done")
-    for _, heading in headings:
+    for _, heading in measures:
         drawn.add_column(heading, justify="right", no_wrap=True, min_width=len(heading))
     for run in runs:
-        figures = [number(run.last.get(key)) for key, _ in headings]
-        drawn.add_row(escape(run.name), escape(run.policy), f"{run.done}/{run.generations}", run.state, *figures)
+        figures = [number(run.last.get(key)) for key, _ in measures]
+        words = (run.name, run.condition, f"{run.done}/{run.generations}", run.state)
+        drawn.add_row(*(escape(printable(word)) for word in words), *figures)
     return drawn

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lmcollapse.cli import printable
+from lmcollapse.progress import printable
 from tests.compare import different_files
 from tests.text import text_file
 

@@ -127,13 +127,13 @@ def test_a_run_that_is_the_death_of_its_workers_is_given_up_and_the_others_are_m
     outcome = carry_out(sweep, Where("workers", workers=1))
     assert outcome.made == [replace.name] and list(outcome.failed) == [mixed.name]
     assert "died 3 times at the same place" in outcome.failed[mixed.name]
-    assert failure(sweep.out, mixed) == outcome.failed[mixed.name]
+    assert failure(sweep.out, mixed.path) == outcome.failed[mixed.name]
     assert starts(mixed.path) == 3
     # what had failed is left where it is asked to be, and else made
     assert carry_out(sweep, Where("workers", workers=1, retry=False)).failed == outcome.failed
     monkeypatch.delenv(DEADLY)
     assert carry_out(sweep, Where("workers", workers=1)).made == [mixed.name]
-    assert failure(sweep.out, mixed) is None
+    assert failure(sweep.out, mixed.path) is None
 
 
 def test_a_run_that_fails_is_tried_by_one_worker_alone(given: dict[str, Any], tmp_path: Path) -> None:

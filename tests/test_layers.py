@@ -45,7 +45,7 @@ LAYERS = [
         "verdicts",
         "verify",
     },
-    {"report"},
+    {"report", "watch"},
     {"cli"},
     {"__main__"},
 ]

@@ -59,7 +59,7 @@ class Following:
         return self.outcome
 
     def _note_failure(self, cell: Cell) -> None:
-        reason = failure(self._sweep.out, cell)
+        reason = failure(self._sweep.out, cell.path)
         if reason is not None:
             self.outcome.failed[cell.name] = reason
             self._progress.say(f"{cell.name}: {reason}")

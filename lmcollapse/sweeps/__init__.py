@@ -3,7 +3,7 @@
 plan.py turns a file into runs, work.py makes those that nobody else is making.
 """
 
-from lmcollapse.sweeps.plan import SWEEP, Cell, Sweep, load_sweep, plan, runs_in
+from lmcollapse.sweeps.plan import SWEEP, Cell, Sweep, known_runs, load_sweep, plan, runs_in
 from lmcollapse.sweeps.work import Outcome, failure, forget_failures, note_failure, work
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Sweep",
     "failure",
     "forget_failures",
+    "known_runs",
     "load_sweep",
     "note_failure",
     "plan",

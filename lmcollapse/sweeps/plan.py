@@ -117,7 +117,7 @@ class Sweep:
         """Make the directory and write down which runs belong to the sweep; UserError as `check` raises it."""
         self.check()
         self.out.mkdir(parents=True, exist_ok=True)
-        known = _known(self.out)
+        known = known_runs(self.out)
         runs = [
             {"path": str(cell.path.relative_to(self.out)), "condition": cell.condition, "seed": cell.seed}
             for cell in self.cells
@@ -162,12 +162,12 @@ def runs_in(directory: Path) -> list[Path]:
     """The run directories that a path stands for: those of a sweep that have begun, of a population, or itself."""
     if not (directory / SWEEP).is_file():
         return members_of(directory)
-    runs = [directory / run["path"] for run in _known(directory)]
+    runs = [directory / run["path"] for run in known_runs(directory)]
     ordered = sorted(runs, key=lambda run: [known.parent for known in runs].index(run.parent))
     return [member for run in ordered for member in members_of(run) if read_metrics(member)]
 
 
-def _known(out: Path) -> list[dict[str, Any]]:
+def known_runs(out: Path) -> list[dict[str, Any]]:
     """The runs of a sweep's directory as they were written down; UserError where they cannot be read."""
     file = out / SWEEP
     if not file.is_file():

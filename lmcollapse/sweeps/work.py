@@ -80,7 +80,7 @@ def work(
             continue
         outcome.made.append(cell.name)
         if processes.is_first():
-            error_file(sweep.out, cell).unlink(missing_ok=True)
+            error_file(sweep.out, cell.path).unlink(missing_ok=True)
         outcome.elsewhere.clear()  # while this one was made, others may have been left
 
 
@@ -98,15 +98,15 @@ def _next(cells: Sequence[Cell], outcome: Outcome) -> Cell | None:
     return min(left, key=lambda cell: cell.seed in held.values(), default=None)
 
 
-def error_file(out: Path, cell: Cell) -> Path:
+def error_file(out: Path, run: Path) -> Path:
     """Where it is written why a run failed: a line for a person, and a bug's traceback below it."""
-    return out / ERRORS / f"{cell.path.parent.name}-{cell.path.name}.txt"
+    return out / ERRORS / f"{run.parent.name}-{run.name}.txt"
 
 
-def failure(out: Path, cell: Cell) -> str | None:
+def failure(out: Path, run: Path) -> str | None:
     """Why a run failed when it was last made, in a line; None where it did not."""
     try:
-        return error_file(out, cell).read_text(encoding="utf-8").partition("\n")[0]
+        return error_file(out, run).read_text(encoding="utf-8").partition("\n")[0]
     except OSError:
         return None
 
@@ -114,7 +114,7 @@ def failure(out: Path, cell: Cell) -> str | None:
 def stamp(out: Path, cell: Cell) -> int | None:
     """When a run failed last, by whatever clock the directory goes."""
     try:
-        return error_file(out, cell).stat().st_mtime_ns
+        return error_file(out, cell.path).stat().st_mtime_ns
     except OSError:
         return None
 
@@ -122,14 +122,14 @@ def stamp(out: Path, cell: Cell) -> int | None:
 def forget_failures(sweep: Sweep) -> None:
     """Let every run that failed be taken up again."""
     for cell in sweep.cells:
-        error_file(sweep.out, cell).unlink(missing_ok=True)
+        error_file(sweep.out, cell.path).unlink(missing_ok=True)
 
 
 def note_failure(out: Path, cell: Cell, reason: str, more: str = "") -> None:
     """Leave word of a run that failed."""
     if not processes.is_first():
         return
-    file = error_file(out, cell)
+    file = error_file(out, cell.path)
     file.parent.mkdir(exist_ok=True)
     write_atomically(file, f"{reason}\n{more}".encode())
 
@@ -139,7 +139,7 @@ def _noted(out: Path, cell: Cell, error: Exception) -> str:
     if isinstance(error, UserError):
         reason, more = str(error), ""
     else:
-        reason = f"failed with {type(error).__name__}: {error} ({error_file(out, cell)})"
+        reason = f"failed with {type(error).__name__}: {error} ({error_file(out, cell.path)})"
         more = "".join(traceback.format_exception(error))
     reason = " ".join(reason.split())
     note_failure(out, cell, reason, more)
