@@ -6,8 +6,8 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from lmcollapse.records import read_metrics, read_record
 from lmcollapse.steps import ARTEFACTS, REFERENCE, folder_of
-from lmcollapse.store import read_metrics, read_record
 
 BEFORE = ("human", "base", "rows", REFERENCE)
 """The folders that are made before generation 0."""

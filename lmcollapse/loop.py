@@ -18,10 +18,11 @@ from lmcollapse.chains import experiment_of
 from lmcollapse.config import Config, difference
 from lmcollapse.manifest import begin, changed_since, note_divergence
 from lmcollapse.readings import flat
+from lmcollapse.records import member_name
 from lmcollapse.scenes import AllScores
 from lmcollapse.spans import run_chains
 from lmcollapse.steps import Steps, folder_of
-from lmcollapse.store import ALONE, Artefact, Part, Run, member_name, open_run
+from lmcollapse.store import ALONE, Artefact, Part, Run, open_run
 from lmcollapse.substrates.chain import ChainSubstrate
 from lmcollapse.types import Corpus, Diverged, Human, Progress, Selection, Silent, Substrate, UserError
 

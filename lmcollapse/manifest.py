@@ -15,7 +15,8 @@ from typing import Any
 import lmcollapse
 from lmcollapse import processes
 from lmcollapse.config import Config
-from lmcollapse.store import FORMAT, Run
+from lmcollapse.records import FORMAT
+from lmcollapse.store import Run
 from lmcollapse.types import Diverged, Substrate
 
 PACKAGES = (

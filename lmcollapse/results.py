@@ -14,9 +14,9 @@ from lmcollapse.config import condition
 from lmcollapse.metrics.sequence_perplexity import nats_per_token
 from lmcollapse.parquet import read_scores
 from lmcollapse.readings import flat, load_readings
+from lmcollapse.records import read_manifest, read_metrics
 from lmcollapse.spans import PERCENTILES
 from lmcollapse.steps import REFERENCE, folder_of, judged_file
-from lmcollapse.store import read_manifest, read_metrics
 from lmcollapse.types import HUMAN, Floats, UserError
 
 COLUMNS = ("run", "condition", "seed", "generation", "measure", "value", "low", "high")

@@ -8,7 +8,7 @@ from typing import Any
 
 from lmcollapse.config import lay_over
 from lmcollapse.options import bind
-from lmcollapse.store import read_manifest
+from lmcollapse.records import read_manifest
 
 
 def sample(checkpoint: str, n: int, overrides: Sequence[str] = (), seed: int = 0) -> tuple[list[str], dict[str, Any]]:

@@ -15,8 +15,9 @@ from lmcollapse.files import write_json
 from lmcollapse.manifest import begin
 from lmcollapse.metrics.intervals import LEVEL
 from lmcollapse.readings import load_readings, write_readings
+from lmcollapse.records import Facts
 from lmcollapse.steps import REFERENCE
-from lmcollapse.store import Artefact, Facts, Run
+from lmcollapse.store import Artefact, Run
 from lmcollapse.types import Floats, Progress, Reading, State
 
 PERCENTILES = (5, 50, 95)

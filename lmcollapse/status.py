@@ -11,9 +11,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from lmcollapse.progress import SHOWN, number, printable, shown
+from lmcollapse.records import LOCK, RECORD, holder, read_manifest, read_metrics
 from lmcollapse.results import condition_of
 from lmcollapse.steps import ARTEFACTS, folder_of
-from lmcollapse.store import LOCK, RECORD, holder, read_manifest, read_metrics
 from lmcollapse.types import UserError
 
 MEASURES = ("perplexity", "distinct_2", "tail_coverage")

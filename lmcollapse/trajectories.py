@@ -14,8 +14,8 @@ import pandas as pd
 from scipy import stats
 
 from lmcollapse.metrics.intervals import LEVEL
+from lmcollapse.records import read_manifest
 from lmcollapse.results import names, table
-from lmcollapse.store import read_manifest
 from lmcollapse.types import HUMAN, Floats, UserError
 
 LEAST_SEEDS = 3

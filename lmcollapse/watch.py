@@ -18,8 +18,8 @@ from rich.text import Text
 
 from lmcollapse.costs import costs
 from lmcollapse.progress import measures_table, number, printable, span
+from lmcollapse.records import LOCK, MANIFEST, METRICS, holder
 from lmcollapse.status import RunStatus, headings, status_of
-from lmcollapse.store import LOCK, MANIFEST, METRICS, holder
 from lmcollapse.sweeps import failure, known_runs
 from lmcollapse.types import UserError
 

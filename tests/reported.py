@@ -14,7 +14,7 @@ import numpy as np
 from lmcollapse.config import parse
 from lmcollapse.loop import run
 from lmcollapse.parquet import read_corpus, write_corpus
-from lmcollapse.store import read_metrics
+from lmcollapse.records import read_metrics
 from tests.text import FEW_MEASURES, text_file
 
 CONDITIONS: dict[str, Any] = {

@@ -28,10 +28,10 @@ from lmcollapse.metrics.words import words
 from lmcollapse.normals import Normals
 from lmcollapse.parquet import read_part, write_scores
 from lmcollapse.readings import write_readings
+from lmcollapse.records import FORMAT, read_metrics
 from lmcollapse.results import judges, over_chains, sequences, table
 from lmcollapse.spans import read_models
 from lmcollapse.status import status, status_table
-from lmcollapse.store import FORMAT, read_metrics
 from lmcollapse.summaries import summaries
 from lmcollapse.theory import expected
 from lmcollapse.tidy import tidy

@@ -17,7 +17,7 @@ import pytest
 from lmcollapse.executors import by_workers as workers_module
 from lmcollapse.executors.carry_out import carry_out
 from lmcollapse.executors.where import Where, slots
-from lmcollapse.store import LOCK, holder, read_manifest
+from lmcollapse.records import LOCK, holder, read_manifest
 from lmcollapse.sweeps import Sweep, failure, plan, work
 from lmcollapse.types import Silent, UserError
 from tests.compare import different_files

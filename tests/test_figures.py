@@ -22,8 +22,8 @@ from lmcollapse.figures.sequence_perplexity import TALLEST, sequence_perplexity
 from lmcollapse.figures.style import log_axis, plain
 from lmcollapse.parquet import write_scores
 from lmcollapse.readings import write_readings
+from lmcollapse.records import FORMAT
 from lmcollapse.results import sequences, table
-from lmcollapse.store import FORMAT
 from lmcollapse.tidy import tidy
 from lmcollapse.types import HUMAN, Reading, Scores, UserError
 

@@ -17,7 +17,7 @@ from lmcollapse.forecast import Forecast, described, forecast
 from lmcollapse.forecast.ledger import Sizes, entries, tokens_in
 from lmcollapse.forecast.rates import line
 from lmcollapse.loop import run
-from lmcollapse.store import RECORD
+from lmcollapse.records import RECORD
 from lmcollapse.sweeps import Sweep, plan, work
 from lmcollapse.types import Corpus, UserError
 from tests.test_cli import SMALL, lmcollapse

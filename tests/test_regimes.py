@@ -19,8 +19,8 @@ from lmcollapse.config import parse
 from lmcollapse.curation import best, curated
 from lmcollapse.loop import run
 from lmcollapse.parquet import read_corpus
+from lmcollapse.records import members_of
 from lmcollapse.scorers import Candidates
-from lmcollapse.store import members_of
 from lmcollapse.substrates.causal_lm.edit import edit
 from lmcollapse.substrates.causal_lm.models import LanguageModel, boundaries, load_pretrained
 from lmcollapse.substrates.causal_lm.options import (

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from lmcollapse.store import Artefact, Facts, Run, holder, open_run, step_seed
+from lmcollapse.records import Facts, holder
+from lmcollapse.store import Artefact, Run, open_run, step_seed
 from lmcollapse.types import Progress, Silent, UserError
 
 

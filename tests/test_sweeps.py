@@ -13,8 +13,9 @@ import pytest
 
 from lmcollapse.config import parse
 from lmcollapse.loop import run
+from lmcollapse.records import is_pruned, read_manifest, read_metrics, read_record
 from lmcollapse.sharing import Peers
-from lmcollapse.store import Part, is_pruned, open_run, read_manifest, read_metrics, read_record
+from lmcollapse.store import Part, open_run
 from lmcollapse.sweeps import plan, runs_in, work
 from lmcollapse.types import Silent, UserError
 from lmcollapse.verify import verify

@@ -15,7 +15,7 @@ from rich.table import Table
 from scipy import stats
 
 from lmcollapse.readings import write_readings
-from lmcollapse.store import FORMAT
+from lmcollapse.records import FORMAT
 from lmcollapse.summaries import half_life, half_life_fit, summaries, summaries_table, summarise
 from lmcollapse.trajectories import Estimate, difference, over_seeds, ratio, share_of_sum, subjects
 from lmcollapse.types import HUMAN, Floats, Reading, UserError

@@ -19,7 +19,7 @@ from lmcollapse.config import parse
 from lmcollapse.files import sha256, write_json
 from lmcollapse.loop import run
 from lmcollapse.parquet import read_born, read_corpus, read_human, write_corpus, write_human
-from lmcollapse.store import content_digest
+from lmcollapse.records import content_digest
 from lmcollapse.types import Documents, Images, UserError
 from lmcollapse.verify import verify
 from tests.text import FEW_MEASURES, text_file

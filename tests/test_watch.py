@@ -15,8 +15,9 @@ from rich.console import Console
 from lmcollapse.cli import main
 from lmcollapse.loop import run
 from lmcollapse.progress import span
+from lmcollapse.records import METRICS
 from lmcollapse.status import RunStatus, status_of
-from lmcollapse.store import METRICS, open_run
+from lmcollapse.store import open_run
 from lmcollapse.sweeps import Sweep, note_failure, plan, work
 from lmcollapse.types import Silent, UserError
 from lmcollapse.watch import BARS, Watch, curve, drawn, watch

@@ -14,7 +14,7 @@ from lmcollapse.advise.plan import Plan, carry_out, described, estimate, plan
 from lmcollapse.advise.question import Question, check, check_reading, measure_of
 from lmcollapse.config import Config
 from lmcollapse.files import write_atomically, write_json
-from lmcollapse.store import read_metrics
+from lmcollapse.records import read_metrics
 from lmcollapse.sweeps.work import OneOfMany
 from lmcollapse.types import Progress, Silent
 

@@ -11,8 +11,9 @@ from lmcollapse.config import Config
 from lmcollapse.costs import BEFORE, cost, costs, in_bytes, size_of
 from lmcollapse.loop import run
 from lmcollapse.progress import span
+from lmcollapse.records import LOCK, read_metrics
 from lmcollapse.sharing import Peers
-from lmcollapse.store import LOCK, Part, read_metrics
+from lmcollapse.store import Part
 from lmcollapse.sweeps.work import OneOfMany
 from lmcollapse.types import Diverged, UserError
 

@@ -27,8 +27,8 @@ from lmcollapse import processes
 from lmcollapse.executors.following import Following, following
 from lmcollapse.executors.where import Slot, Where, slots
 from lmcollapse.files import write_atomically
+from lmcollapse.records import LOCK, RECORD
 from lmcollapse.steps import folder_of
-from lmcollapse.store import LOCK, RECORD
 from lmcollapse.sweeps import Cell, Outcome, Sweep, forget_failures, note_failure
 from lmcollapse.types import Progress, Silent, UserError
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lmcollapse.progress import number, shown
-from lmcollapse.store import METRICS, holder, read_metrics
+from lmcollapse.records import METRICS, holder, read_metrics
 from lmcollapse.sweeps import Cell, Outcome, Sweep, failure
 from lmcollapse.types import Progress, UserError
 

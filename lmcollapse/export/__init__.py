@@ -16,7 +16,7 @@ from typing import Any
 
 from lmcollapse import files
 from lmcollapse.export.lineage import Lineage, lineage_of
-from lmcollapse.store import RECORD, read_record
+from lmcollapse.records import RECORD, read_record
 from lmcollapse.types import Progress, Silent, UserError
 
 CORPORA = "corpora"

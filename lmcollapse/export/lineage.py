@@ -11,9 +11,9 @@ from typing import Any
 
 from lmcollapse.parquet import read_born
 from lmcollapse.readings import flat, load_readings
+from lmcollapse.records import MANIFEST, RECORD, damaged, is_pruned, members_of, read_record
 from lmcollapse.results import manifest_of, of_chains, of_images
 from lmcollapse.steps import ARTEFACTS, folder_of
-from lmcollapse.store import MANIFEST, RECORD, damaged, is_pruned, members_of, read_record
 from lmcollapse.types import HUMAN, UserError
 
 CONFIG = "config.json"

@@ -22,8 +22,9 @@ from lmcollapse.forecast.rates import Observed, Rates
 from lmcollapse.loop import Line, run
 from lmcollapse.manifest import begin
 from lmcollapse.parquet import read_human, write_human
+from lmcollapse.records import Facts, read_manifest, read_record
 from lmcollapse.steps import ARTEFACTS, Steps, folder_of
-from lmcollapse.store import Artefact, Facts, open_run, read_manifest, read_record
+from lmcollapse.store import Artefact, open_run
 from lmcollapse.types import Human, Images, Progress, Silent
 
 TIME = 8.0

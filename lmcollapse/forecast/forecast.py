@@ -14,7 +14,7 @@ from lmcollapse.forecast.calibrate import TIME, calibrate, calibrate_chains, obs
 from lmcollapse.forecast.ledger import LEAST_ROWS, Entry, Sizes, entries, tokens_in
 from lmcollapse.forecast.rates import Observed, Rates
 from lmcollapse.progress import span
-from lmcollapse.store import read_metrics
+from lmcollapse.records import read_metrics
 from lmcollapse.substrates.chain import ChainSubstrate
 from lmcollapse.sweeps import Cell, Sweep
 from lmcollapse.types import Diverged, Progress, Silent, UserError

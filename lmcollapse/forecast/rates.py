@@ -9,7 +9,7 @@ import numpy as np
 
 from lmcollapse.costs import cost
 from lmcollapse.forecast.ledger import Entry
-from lmcollapse.store import read_record
+from lmcollapse.records import read_record
 from lmcollapse.types import Floats
 
 READ = ("train", "offered", "detected", "model")

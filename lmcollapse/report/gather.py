@@ -8,9 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from lmcollapse.records import members_of
 from lmcollapse.report.text import short
 from lmcollapse.results import finished, of_chains, of_images
-from lmcollapse.store import members_of
 from lmcollapse.tidy.conditions import describe
 from lmcollapse.trajectories import LEAST_SEEDS
 

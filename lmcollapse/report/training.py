@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from markupsafe import Markup, escape
 
 from lmcollapse.figures.style import sequence_colours
+from lmcollapse.records import RECORD, read_metrics, read_record
 from lmcollapse.report.gather import Gathered, Told
 from lmcollapse.report.text import visible
 from lmcollapse.report.written import some
 from lmcollapse.steps import folder_of
-from lmcollapse.store import RECORD, read_metrics, read_record
 from lmcollapse.types import HUMAN, UserError
 
 WIDTH, LINE, BAR, LEFT, RIGHT = 420, 17, 12, 30, 84

@@ -16,12 +16,12 @@ from rich.table import Table
 import lmcollapse
 from lmcollapse.files import write_atomically, write_json
 from lmcollapse.progress import number
+from lmcollapse.records import RECORD, read_manifest, read_record
 from lmcollapse.reproductions.evidence import Evidence, Finding
 from lmcollapse.reproductions.panels import Panel
 from lmcollapse.reproductions.reproduce import Reproduction, Scale
 from lmcollapse.results import table
 from lmcollapse.spans import snapshots
-from lmcollapse.store import RECORD, read_manifest, read_record
 from lmcollapse.types import UserError
 
 TABLE, FINDINGS, ABOUT = "results.csv", "findings.csv", "reproduction.json"

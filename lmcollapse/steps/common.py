@@ -15,7 +15,8 @@ from lmcollapse.catalog import find
 from lmcollapse.config import Config
 from lmcollapse.parquet import read_corpus
 from lmcollapse.policies.rows import every
-from lmcollapse.store import Artefact, Facts, Run, step_seed
+from lmcollapse.records import Facts
+from lmcollapse.store import Artefact, Run, step_seed
 from lmcollapse.types import HUMAN, Corpus, Pool, Selection, Substrate
 
 Rows = tuple[Corpus, Corpus]

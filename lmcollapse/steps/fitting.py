@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from lmcollapse.records import Facts
 from lmcollapse.steps.common import Common, Rows, folder_of, gather, human_rows, size
-from lmcollapse.store import Artefact, Facts
+from lmcollapse.store import Artefact
 from lmcollapse.types import HUMAN, Corpus, Progress, Selection
 
 

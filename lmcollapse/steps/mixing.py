@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from lmcollapse.catalog import find
 from lmcollapse.config import DetectorOptions
 from lmcollapse.parquet import write_corpus
+from lmcollapse.records import Facts
 from lmcollapse.steps.common import (
     CORPUS,
     Common,
@@ -26,7 +27,7 @@ from lmcollapse.steps.common import (
     size,
     write_selection,
 )
-from lmcollapse.store import Artefact, Facts
+from lmcollapse.store import Artefact
 from lmcollapse.types import HUMAN, Corpus, Floats, Progress, Selection, UserError
 from lmcollapse.unlabelled import questions, what_is_left
 

@@ -11,8 +11,9 @@ from lmcollapse.config import READS
 from lmcollapse.corpora import load_human
 from lmcollapse.options import bind, options_of
 from lmcollapse.parquet import read_corpus, read_human, write_corpus, write_human
+from lmcollapse.records import Facts
 from lmcollapse.steps.common import RESERVE, Common, Rows, size
-from lmcollapse.store import Artefact, Facts
+from lmcollapse.store import Artefact
 from lmcollapse.types import HUMAN, Human, Pool, Progress, UserError
 
 

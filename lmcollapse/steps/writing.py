@@ -14,9 +14,10 @@ from lmcollapse.catalog import find
 from lmcollapse.config import CurationOptions
 from lmcollapse.curation import best, curated
 from lmcollapse.parquet import birth, write_corpus
+from lmcollapse.records import Facts
 from lmcollapse.scorers import Candidates
 from lmcollapse.steps.common import CORPUS, Common, Rows, corpus_in, folder_of, size
-from lmcollapse.store import Artefact, Facts, step_seed
+from lmcollapse.store import Artefact, step_seed
 from lmcollapse.types import Corpus, Progress, Scores, UserError
 
 

@@ -15,8 +15,9 @@ from pydantic import Field
 from lmcollapse.config import Config, condition, laid_over, lay_over, parse, put, read
 from lmcollapse.files import write_json
 from lmcollapse.options import Options, bind
+from lmcollapse.records import LOCK, members_of, read_manifest, read_metrics
 from lmcollapse.sharing import Peers
-from lmcollapse.store import LOCK, KeepModels, Part, members_of, read_manifest, read_metrics
+from lmcollapse.store import KeepModels, Part
 from lmcollapse.types import UserError
 
 SWEEP = "sweep.json"

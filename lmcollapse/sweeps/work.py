@@ -18,7 +18,8 @@ from lmcollapse import processes
 from lmcollapse.files import write_atomically
 from lmcollapse.loop import run
 from lmcollapse.progress import number, shown
-from lmcollapse.store import InUse, holder
+from lmcollapse.records import holder
+from lmcollapse.store import InUse
 from lmcollapse.sweeps.plan import Cell, Sweep
 from lmcollapse.types import Diverged, Progress, Silent, UserError
 

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lmcollapse.store import FORMAT, LOCK, MANIFEST, holder, members_of, read_manifest
+from lmcollapse.records import FORMAT, LOCK, MANIFEST, holder, members_of, read_manifest
 from lmcollapse.types import Progress, Silent, UserError
 from lmcollapse.verify.book import Book, Mismatch, json_object
 from lmcollapse.verify.rows import check_human, check_rows

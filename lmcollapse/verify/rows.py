@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 
 from lmcollapse.corpora.parts import IMAGES, TEXT, Kind, normalised
 from lmcollapse.parquet import birth, read_born, read_corpus, read_part
+from lmcollapse.records import MANIFEST, RECORD
 from lmcollapse.steps import RESERVE, folder_of
-from lmcollapse.store import MANIFEST, RECORD
 from lmcollapse.types import HUMAN, Bools, Corpus, Documents, Images, Ints, Selection
 from lmcollapse.verify.book import Book
 from lmcollapse.verify.steps import GENERATION, Exchange, Step, Steps, section_of

@@ -11,8 +11,9 @@ from typing import Any
 
 from lmcollapse import files
 from lmcollapse.readings import FILE, flat, load_readings
+from lmcollapse.records import FORMAT, MANIFEST, METRICS, RECORD, content_digest, member_name, read_record
 from lmcollapse.steps import ARTEFACTS, LOGS, REFERENCE, folder_of
-from lmcollapse.store import FORMAT, MANIFEST, METRICS, RECORD, content_digest, member_name, read_record, step_seed
+from lmcollapse.store import step_seed
 from lmcollapse.types import HUMAN, Progress
 from lmcollapse.verify.book import Book
 
