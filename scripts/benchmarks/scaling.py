@@ -84,7 +84,7 @@ def _child(tokens: int, generations: int, policy: str) -> Any:
 def models(settings: Settings) -> Iterator[Row]:
     """A generation of real models from scratch: fit, write, score, in tokens a second."""
     for name, (layers, width, heads) in WIDTHS.items():
-        words = max(300, round(4000 * settings.size / (layers * width / 512) ** 1.5))
+        words = max(1500, round(4000 * settings.size / (layers * width / 512) ** 1.5))
         with tempfile.TemporaryDirectory(prefix="lmcollapse-benchmark-") as folder:
             text = Path(folder) / "human.txt"
             text.write_text("\n\n".join(texts(words * 2, 0, 1.1)), encoding="utf-8")
