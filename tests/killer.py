@@ -1,6 +1,8 @@
-"""Kill a run at every point where it writes something durable, resume it, and compare the bytes. Run as a script.
+"""Kill a run at the points where it writes something durable, resume it, and compare the bytes. Run as a script.
 
-usage: python -m tests.killer CONFIG REFERENCE WORK
+usage: python -m tests.killer CONFIG REFERENCE WORK EVERY
+
+EVERY : 1 for all of these points, 3 for every third.
 
 A fork for each kill keeps it quick: this process itself never runs anything, so the children start clean. Prints one
 JSON object: kills made, and the files that differed after the resumption.
@@ -14,6 +16,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 
 from lmcollapse import files
@@ -39,12 +42,12 @@ def killed_at(point: int, config: Path, out: Path) -> Callable[[], None]:
     """The run, dying at its so-many-th flush to disk; at -1 never."""
 
     def work() -> None:
-        flush, count = files.flush, 0
+        flush, flushes = files.flush, 0
 
         def counting(path: Path) -> None:
-            nonlocal count
-            count += 1
-            if count == point:
+            nonlocal flushes
+            flushes += 1
+            if flushes == point:
                 os.kill(os.getpid(), signal.SIGKILL)
             flush(path)
 
@@ -57,16 +60,16 @@ def killed_at(point: int, config: Path, out: Path) -> Callable[[], None]:
 def main() -> None:
     config, reference, folder = map(Path, sys.argv[1:4])
     kills, bad = 0, []
-    while True:
-        out = folder / f"killed_{kills + 1}"
-        code = in_child(killed_at(kills + 1, config, out))
+    for point in count(1, int(sys.argv[4])):
+        out = folder / f"killed_{point}"
+        code = in_child(killed_at(point, config, out))
         if code == 0:
             break
         assert code == -signal.SIGKILL, code
         kills += 1
         code = in_child(killed_at(-1, config, out))
-        bad += [f"kill {kills}: exit {code}"] if code else []
-        bad += [f"kill {kills}: {name}" for name in different_files(reference, out)]
+        bad += [f"kill at {point}: exit {code}"] if code else []
+        bad += [f"kill at {point}: {name}" for name in different_files(reference, out)]
         shutil.rmtree(out)
     print(json.dumps({"kills": kills, "bad": bad}))
 
