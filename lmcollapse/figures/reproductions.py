@@ -34,6 +34,7 @@ BAND = 0.18
 SEED = 0.5
 THEORY: dict[str, Any] = {"color": "black", "linestyle": (0, (1, 1.5)), "linewidth": 1.2}
 HUMAN_LINE: dict[str, Any] = {"color": "0.6", "linewidth": 0.8}
+HUMAN_DATA, EXPECTED = "human data", "theory"
 MARKED = 25
 """Lines of up to so many points have markers."""
 
@@ -78,9 +79,9 @@ def draw(judged: Judged) -> Figure:
         axes.set_title(plain(panel.title, DOUBLE / columns - 0.4, 2), loc="left", fontweight="bold")
     for axes in grid.flat[len(panels) :]:
         axes.remove()
-    if alike:
-        conditions = {name: entries.pop(name) for name in most}
-        legend(figure, {**conditions, **entries})
+    beside = {name: style for name, style in entries.items() if name in (HUMAN_DATA, EXPECTED)}
+    if shown := {**({name: entries[name] for name in most} if alike else {}), **beside}:
+        legend(figure, shown)
     return figure
 
 
@@ -116,12 +117,11 @@ def _panel(axes: Axes, panel: Panel, found: Evidence, places: Mapping[str, int])
             values += theory.tolist()
     human = found[next(iter(places))][panel.measure].at(HUMAN).value
     if np.isfinite(human) and (human > 0 or not panel.steep):
-        axes.axhline(human, zorder=0.5, label="human data", **HUMAN_LINE)
-        entries["human data"] = HUMAN_LINE
+        axes.axhline(human, zorder=0.5, **HUMAN_LINE)
+        entries[HUMAN_DATA] = HUMAN_LINE
         values.append(human)
     if panel.theory:
-        axes.plot([], [], label="theory", **THEORY)
-        entries["theory"] = THEORY
+        entries[EXPECTED] = THEORY
     last = max(found[name].last for name in places)
     if panel.long:
         axes.set_xscale("log")

@@ -70,7 +70,7 @@ def claims(found: Evidence) -> Iterator[Finding]:
         above,
         0.0,
         f"human fraction of the training set in generation {last}, resampling less mixed pool",
-        "",
+        "not given",
     )
     auc = runs[RESAMPLED]["detector_auc"]
     yield finding(

@@ -79,7 +79,7 @@ def claims(found: Evidence) -> Iterator[Finding]:
         below,
         0.0,
         f"log perplexity in generation {last}, with a tenth less without",
-        "",
+        "not given",
     )
     median = alone["sequence_perplexity_median"].log()
     yield finding(
