@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from lmcollapse.trajectories import refuse_twins, t_quantile
+from lmcollapse.trajectories import over_seeds, refuse_twins, t_quantile
 from lmcollapse.types import UserError
 
 COLUMNS = ("condition", "against", "generation", "measure", "value", "low", "high", "seeds")
@@ -56,6 +56,25 @@ def paired(found: pd.DataFrame, against: str | None = None) -> pd.DataFrame:
     half = t * deviation / np.sqrt(seeds)
     rows = pd.DataFrame({"value": value, "low": value - half, "high": value + half, "seeds": seeds}).reset_index()
     return rows.assign(against=against)[list(COLUMNS)]
+
+
+def by_condition(found: pd.DataFrame) -> pd.DataFrame:
+    """Every condition as its seeds have it: the means of its measures, and its differences from the first condition.
+
+    Columns: those of `paired`; where `against` is "" the value is the mean over seeds (`over_seeds`). No rows where
+    each condition has one seed. Of the first condition's seeds a condition needs two for differences.
+
+    found : a tidy table; curves are left out.
+    """
+    scalars = found[found["at"].isna()]
+    seeds = {str(name): set(rows["seed"]) for name, rows in scalars.groupby("condition", sort=False)}
+    if max(map(len, seeds.values()), default=0) < 2:
+        return pd.DataFrame(columns=list(COLUMNS))
+    means = over_seeds(scalars).assign(against="")
+    first, *others = seeds
+    pairs = [name for name in others if len(seeds[name] & seeds[first]) > 1]
+    parts = [means] + ([paired(scalars[scalars["condition"].isin([first, *pairs])], first)] if pairs else [])
+    return pd.concat(parts, ignore_index=True)[list(COLUMNS)]
 
 
 def _reference(conditions: Sequence[str], against: str | None) -> str:

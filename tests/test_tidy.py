@@ -154,6 +154,21 @@ def test_differences_are_drawn_with_their_intervals(found: pd.DataFrame) -> None
     assert differences(found[found["seed"] < 2]) == {} == differences(found[found["condition"] == "replace"])
 
 
+def test_means_and_differences_stand_in_a_table(runs: list[Path], found: pd.DataFrame, tmp_path: Path) -> None:
+    plot([*runs[:5]], tmp_path)  # the last seed of the second condition is missing
+    written = pd.read_csv(tmp_path / "conditions.csv", keep_default_na=False, na_values={"value": "", "low": ""})
+    means = written[(written["against"] == "") & (written["condition"] == "replace")]
+    wanted = over_seeds(found[found["at"].isna() & (found["condition"] == "replace")])
+    np.testing.assert_allclose(means["value"].astype(float), wanted["value"])
+    differences_of = written[(written["against"] == "replace") & (written["measure"] == "variance")]
+    values = found[(found["measure"] == "variance") & (found["generation"] == 11)].set_index("run")["value"]
+    gaps = [values[f"accumulate_{seed}"] - values[f"replace_{seed}"] for seed in (0, 1)]
+    last = differences_of[differences_of["generation"] == 11].iloc[0]
+    assert last["seeds"] == 2 and last["value"] == pytest.approx(np.mean(gaps))
+    plot(runs[:1], tmp_path / "one")
+    assert not (tmp_path / "one" / "conditions.csv").exists()
+
+
 def test_plot_takes_a_table_on_the_command_line(
     runs: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -13,14 +13,16 @@ if TYPE_CHECKING:
     import pandas as pd
 
 By = Literal["condition", "run"]
+CONDITIONS = "conditions.csv"
 TABLES = (".parquet", ".csv")
 
 
 def plot(given: Sequence[Path], out: Path, by: By = "condition") -> list[Path]:
     """Draw every figure of the catalogue from one run, from several laid over each other, or from their table alone.
 
-    Returns the files: `results.parquet` and `results.csv`, which have every number that is shown (`lmcollapse.tidy`),
-    and each figure as PNG, PDF and SVG.
+    Returns the files: `results.parquet` and `results.csv`, which have every number that is shown (`lmcollapse.tidy`);
+    of several seeds `conditions.csv`, means and paired differences (`pairs.by_condition`); each figure as PNG, PDF and
+    SVG.
 
     given : run directories, or one table that an earlier call wrote.
     out : directory for the files; made where it is missing, files of the same names are replaced.
@@ -29,13 +31,18 @@ def plot(given: Sequence[Path], out: Path, by: By = "condition") -> list[Path]:
     Raises UserError where `results.table` does, for a table that is none, and where `out` cannot be written.
     """
     from lmcollapse.figures.style import save
+    from lmcollapse.files import write_atomically
+    from lmcollapse.pairs import by_condition
     from lmcollapse.tidy import write_table
 
     found = table_of(given)
-    drawn = draw(found, by)
+    drawn, conditions = draw(found, by), by_condition(found)
     try:
         out.mkdir(parents=True, exist_ok=True)
         files = write_table(found, out)
+        if len(conditions):
+            files.append(out / CONDITIONS)
+            write_atomically(files[-1], conditions.to_csv(index=False, lineterminator="\n").encode())
         return [*files, *(file for stem, figure in drawn.items() for file in save(figure, out, stem))]
     except OSError as error:
         raise UserError(f"{out}: cannot be written ({error.strerror}); give another directory with --out") from None
