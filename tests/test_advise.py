@@ -320,7 +320,7 @@ def test_the_table_fits_a_terminal_and_the_figure_shows_the_answer(gaussian: Adv
     lines = [line for line in figure.axes[0].get_lines() if line.get_color() == ANSWER["color"]]
     assert lines[0].get_xdata().tolist() == [gaussian.answer.low, gaussian.answer.high]  # type: ignore[union-attr]
     assert lines[1].get_xdata().tolist() == [gaussian.answer.share]  # type: ignore[union-attr]
-    assert {file.suffix for file in save(figure, tmp_path, "advise")} == {".png", ".pdf"}
+    assert {file.suffix for file in save(figure, tmp_path, "advise")} == {".png", ".pdf", ".svg"}
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

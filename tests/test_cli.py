@@ -61,7 +61,7 @@ def test_a_run_leaves_models_corpora_measures_and_figures(finished: Path) -> Non
         for name in ("model/model.safetensors", "model/config.json", "model/tokenizer.json", "model/fit.jsonl"):
             assert (folder / name).is_file(), name
     assert not list(run.rglob("*.bin")) and not list(run.rglob("*.pt"))
-    assert {file.suffix for file in (run / "figures").iterdir()} == {".png", ".pdf"}
+    assert {file.suffix for file in (run / "figures").iterdir()} == {".png", ".pdf", ".svg", ".parquet", ".csv"}
     table = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [row["generation"] for row in table] == [0, 1]
     assert all(row["perplexity"] > 1 for row in table)
