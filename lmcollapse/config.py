@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import yaml
-from pydantic import Field, create_model
+from pydantic import Field
 
 from lmcollapse.catalog import CATALOG, find
 from lmcollapse.metrics.scene import parts
-from lmcollapse.options import Options, bind, options_of, suggestion
+from lmcollapse.options import Options, bind, composed, options_of, suggestion
 from lmcollapse.types import Start, Substrate, UserError
 
 
@@ -223,7 +223,7 @@ def parse(given: Mapping[str, Any], where: str = "configuration") -> Config:
         sections[name] = (options(section), ...)
     for name, field in substrate.model_fields.items():
         sections[name] = (field.annotation, field)
-    return bind(create_model("Config", __base__=Config, __doc__=Config.__doc__, **sections), given, where)
+    return bind(composed("Config", Config, sections, Config.__doc__), given, where)
 
 
 def read(file: Path, by: tuple[Path, ...] = ()) -> dict[str, Any]:
@@ -344,7 +344,7 @@ def _component(section: str, given: Mapping[str, Any], where: str, reads: Reads 
     kind = (str, Field(given["kind"], description=f"which {group}, by name"))
     common: dict[str, type[Options]] = {"curation": CurationOptions, "detector": DetectorOptions}
     base = common.get(section, Options) if reads is None else reads.sizes
-    return create_model(section, __base__=base, __doc__=own.__doc__, kind=kind, **cast(Any, fields))
+    return composed(section, base, {"kind": kind, **fields}, own.__doc__)
 
 
 def _measures(given: Mapping[str, Any], reads: Reads) -> type[MeasureOptions]:
@@ -355,7 +355,7 @@ def _measures(given: Mapping[str, Any], reads: Reads) -> type[MeasureOptions]:
         parts(measure)  # refuses what is no measure
         options = options_of(measure)
         fields[name] = (options | None, Field(default_factory=options, description=options.__doc__))
-    return create_model("measures", __base__=reads.size, **fields)
+    return composed("measures", reads.size, fields)
 
 
 def condition(policy: Mapping[str, Any]) -> str:
