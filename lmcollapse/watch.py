@@ -174,6 +174,7 @@ def watch(directory: Path, console: Console, *, every: float = 1.0, once: bool =
         console.print(drawn(view, console.width))
         return
     last_seen = time.monotonic()
+    gone = None
     with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
         while True:
             live.update(drawn(view, console.width, console.height), refresh=True)
@@ -182,8 +183,14 @@ def watch(directory: Path, console: Console, *, every: float = 1.0, once: bool =
             if view.over or time.monotonic() - last_seen > PATIENCE:
                 break
             time.sleep(every)
-            view = watching.look()
-    if not view.over:
+            try:
+                view = watching.look()
+            except UserError as error:  # moved away or deleted meanwhile; what was last seen stays on the screen
+                gone = str(error)
+                break
+    if gone is not None:
+        console.print(gone, markup=False)
+    elif not view.over:
         console.print("Nobody is at work here any more; the command that made the runs goes on with them.")
 
 
@@ -259,8 +266,11 @@ def _state(run: Watched) -> str:
 
 
 def curve(readings: Sequence[Mapping[str, float | None]], measure: str, most: int = CURVE) -> str:
-    """A measure over the last generations as a line of bars, on a logarithmic axis where it grows tenfold."""
-    values = [row.get(measure) for row in readings][-most:]
+    """A measure from the first generation to the last, at most so many evenly taken, as a line of bars; on a
+    logarithmic axis where it grows tenfold."""
+    last = len(readings) - 1
+    taken = range(last + 1) if last < most else [round(i * last / (most - 1)) for i in range(most)]
+    values = [readings[i].get(measure) for i in taken]
     known = [value for value in values if value is not None and math.isfinite(value)]
     if not known:
         return ""

@@ -150,6 +150,13 @@ def test_the_live_view_ends_where_nobody_is_at_work(folder: Path, monkeypatch: p
     assert "Nobody is at work here any more" in out.getvalue()
 
 
+def test_the_live_view_ends_where_its_directory_goes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lmcollapse.watch.time.sleep", lambda _: shutil.rmtree(folder))
+    console = Console(file=(out := io.StringIO()), force_terminal=True, highlight=False, width=300, height=30)
+    watch(folder, console)
+    assert "3 finished" in out.getvalue() and f"{folder} is no directory" in out.getvalue()
+
+
 def test_the_command(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(["watch", str(folder), "--once"])
     assert "9/12 generations" in capsys.readouterr().out
@@ -173,7 +180,7 @@ def test_the_command(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
         ([0.0, 3.9, None, 8.0], BARS[0] + BARS[3] + " " + BARS[-1]),
         ([1.0, 10.0**3.5, 1e7], BARS[0] + BARS[4] + BARS[-1]),  # logarithmic
         ([1.0, float("nan"), 2.0], BARS[0] + " " + BARS[-1]),
-        ([float(n) for n in range(100)], BARS[0] * 2 + "".join(2 * bar for bar in BARS[1:])),
+        ([float(n) for n in range(100)], "".join(2 * bar for bar in BARS)),  # all of the run, not its end
     ],
 )
 def test_curves(values: list[float | None], wanted: str) -> None:
