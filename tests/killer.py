@@ -22,7 +22,7 @@ from pathlib import Path
 from lmcollapse import files
 from lmcollapse.config import load
 from lmcollapse.loop import run
-from tests.compare import different_files
+from lmcollapse.verify.same import different_files
 
 
 def in_child(work: Callable[[], None]) -> int:

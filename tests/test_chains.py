@@ -18,7 +18,7 @@ from lmcollapse.loop import run
 from lmcollapse.spans import read_models, snapshots
 from lmcollapse.substrates.chain import ChainSubstrate
 from lmcollapse.types import Bools, Floats, State, UserError
-from tests.compare import different_files
+from lmcollapse.verify.same import different_files
 
 
 class Tickets(ChainSubstrate):

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from lmcollapse.progress import printable
-from tests.compare import different_files
+from lmcollapse.verify.same import different_files
 from tests.text import text_file
 
 SMALL = {

@@ -28,7 +28,7 @@ from lmcollapse.substrates.causal_lm.models import LanguageModel, load_pretraine
 from lmcollapse.substrates.causal_lm.options import ComputeOptions, ModelOptions, SamplingOptions, TrainOptions
 from lmcollapse.substrates.causal_lm.sample import sample
 from lmcollapse.types import HUMAN, Bools, Corpus, Floats, Silent, UserError
-from tests.compare import different_files
+from lmcollapse.verify.same import different_files
 from tests.text import FEW_MEASURES, documents, text_file
 from tests.tiny import tiny
 

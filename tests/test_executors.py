@@ -20,7 +20,7 @@ from lmcollapse.executors.where import Where, slots
 from lmcollapse.records import LOCK, holder, read_manifest
 from lmcollapse.sweeps import Sweep, failure, plan, work
 from lmcollapse.types import Silent, UserError
-from tests.compare import different_files
+from lmcollapse.verify.same import different_files
 from tests.gate import DEADLY, GATE, wait_until
 from tests.text import FEW_MEASURES, text_file
 

@@ -15,7 +15,7 @@ from lmcollapse.substrates.causal_lm.blocks import Blocks, training_blocks
 from lmcollapse.substrates.causal_lm.fit import fit
 from lmcollapse.substrates.causal_lm.options import TrainOptions
 from lmcollapse.types import HUMAN, Corpus, Silent, UserError
-from tests.compare import TIMES
+from lmcollapse.verify.same import TIMES
 from tests.test_fit import BOS, EOS, FLOAT32, same
 from tests.tiny import SHAPES, Shape, tiny_module
 

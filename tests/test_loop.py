@@ -17,7 +17,7 @@ from lmcollapse.config import Config, parse
 from lmcollapse.loop import run
 from lmcollapse.parquet import read_corpus
 from lmcollapse.types import HUMAN, Corpus, Silent, UserError
-from tests.compare import different_files
+from lmcollapse.verify.same import different_files
 from tests.text import FEW_MEASURES, text_file
 
 

@@ -16,7 +16,7 @@ from lmcollapse.loop import run
 from lmcollapse.parquet import read_corpus
 from lmcollapse.substrates.ngram import Fitted, NGram, model
 from lmcollapse.types import Corpus, Ints, Silent, UserError
-from tests.compare import different_files
+from lmcollapse.verify.same import different_files
 from tests.text import FEW_MEASURES, text_file
 
 VOCABULARY, END = 7, 0

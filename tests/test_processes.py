@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from tests.compare import different_files
+from lmcollapse.verify.same import different_files
 from tests.test_cli import write_config
 
 STRICT = {

@@ -36,7 +36,7 @@ from lmcollapse.substrates.causal_lm.score import score
 from lmcollapse.substrates.causal_lm.watermark import configuration
 from lmcollapse.types import HUMAN, Corpus, Floats, Silent, UserError
 from lmcollapse.verify import verify
-from tests.compare import different_files
+from lmcollapse.verify.same import different_files
 from tests.text import FEW_MEASURES, text_file
 from tests.tiny import tiny
 

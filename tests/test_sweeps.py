@@ -19,7 +19,7 @@ from lmcollapse.store import Part, open_run
 from lmcollapse.sweeps import plan, runs_in, work
 from lmcollapse.types import Silent, UserError
 from lmcollapse.verify import verify
-from tests.compare import different_files
+from lmcollapse.verify.same import different_files
 from tests.test_cli import SMALL
 from tests.text import FEW_MEASURES, text_file
 

@@ -20,7 +20,7 @@ from lmcollapse.substrates.vae import VAE
 from lmcollapse.substrates.vae import fit as fit_module
 from lmcollapse.substrates.vae.network import LEVEL, Network
 from lmcollapse.types import HUMAN, Corpus, Diverged, Silent, UserError
-from tests.compare import different_files
+from lmcollapse.verify.same import different_files
 
 SMALL: dict[str, Any] = {
     "substrate": "vae",

@@ -1,4 +1,4 @@
-"""Compare run directories byte for byte."""
+"""Whether two run directories are the same, byte for byte."""
 
 from __future__ import annotations
 
