@@ -8,6 +8,7 @@ to those of earlier calls, so that a record grows over machines and days.
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import random
@@ -18,7 +19,8 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,7 +39,7 @@ CASES: Mapping[str, Mapping[str, Any]] = {
         "start": "previous",
         "generations": 2,
         "policy": {"kind": "mix", "human_fraction": 0.5},
-        "corpus": {"kind": "docs", "train_words": 2000, "heldout_words": 800},
+        "corpus": {"kind": "files"},
         "model": {"name": "scratch", "layers": 2, "width": 32, "heads": 2, "vocabulary": 300},
         "train": {"block_size": 32, "epochs": 2, "batch_size": 16, "checkpoint_minutes": 0.01},
         "sampling": {"temperature": 0.9, "tokens": 4000},
@@ -47,15 +49,19 @@ CASES: Mapping[str, Mapping[str, Any]] = {
         "substrate": "ngram",
         "generations": 3,
         "policy": "accumulate",
-        "corpus": {"kind": "docs", "train_words": 2000, "heldout_words": 800},
+        "corpus": {"kind": "files"},
     },
-    "Gaussians": {"substrate": "gaussian", "generations": 300, "chains": 50, "rows": 50},
+    "Gaussians": {"substrate": "gaussian", "generations": 2000, "chains": 500, "rows": 100},
 }
-"""Small runs of each kind."""
+"""Small runs of each kind; a text is written for those that read one."""
+WORDS = 2000
+"""Of the human text."""
 REAL = 0.1
 """Share of the starts that go through the command line."""
-SLOWEST = 1.15
-"""Moments are drawn up to so many times what a run takes, so that some starts come through."""
+KILLS = 8
+"""Of each run, about; moments are drawn without memory, so that a stretch is hit as often as it is long."""
+LEAST = 0.1
+"""Seconds between two kills, on average: a run that is over sooner would hardly start in between."""
 
 
 @dataclass
@@ -88,6 +94,8 @@ def main() -> None:
     end = time.monotonic() + 60 * given.minutes
     counts = {name: Count() for name in given.cases.split(",")}
     with tempfile.TemporaryDirectory(prefix="lmcollapse-torture-") as folder:
+        for name in counts:
+            warm_up(Path(folder), name)
         number = 0
         while time.monotonic() < end:
             number += 1
@@ -103,20 +111,19 @@ def main() -> None:
 
 def torture(folder: Path, name: str, count: Count, moments: random.Random, end: float) -> None:
     """One configuration with a new seed: uninterrupted once, then killed until it has come through all the same."""
-    folder.mkdir(parents=True, exist_ok=True)
-    file = folder / "config.yaml"
-    file.write_text(yaml.safe_dump({**CASES[name], "seed": moments.randrange(10**6)}), encoding="utf-8")
+    file = configuration(folder, name, moments.randrange(10**6))
     began = time.monotonic()
-    assert wait(fork(file, folder / "whole")) == 0, f"{name}: the uninterrupted run failed"
+    assert wait(fork(lambda: run(load(file), folder / "whole"))) == 0, f"{name}: the uninterrupted run failed"
     takes = time.monotonic() - began
     out, starts = folder / "killed", 0
     while True:
         real = moments.random() < REAL
-        process = command(file, out) if real else fork(file, out)
+        process = command(file, out) if real else fork(lambda: run(load(file), out))
         starts += 1
-        # now and then the moment lies after the end; when time is up, it always does
-        moment = moments.uniform(0, SLOWEST * takes) + (3.0 if real else 0.0)
-        status = wait(process, None if time.monotonic() > end else moment)
+        if real:
+            wait_for_the_run(process, out)
+        # when time is up, a run is left to come through
+        status = wait(process, None if time.monotonic() > end else moments.expovariate(1 / max(LEAST, takes / KILLS)))
         if status == 0:
             break
         assert status == -signal.SIGKILL, f"{name}: ended with {status} in {out}"
@@ -130,6 +137,40 @@ def torture(folder: Path, name: str, count: Count, moments: random.Random, end: 
         shutil.rmtree(folder)
 
 
+def configuration(folder: Path, name: str, seed: int) -> Path:
+    """The configuration of a case in a file, with a text for it in another one."""
+    folder.mkdir(parents=True)
+    given = {**CASES[name], "seed": seed}
+    if "corpus" in given:
+        draw = random.Random(0)
+        words = [f"{stem}{draw.choice(('', 'ed', 'ing', 's'))}" for stem in map(str, range(100, 400))]
+        sizes = [1 / rank for rank in range(1, len(words) + 1)]
+        text = "\n\n".join(" ".join(draw.choices(words, sizes, k=40)) for _ in range(WORDS // 40))
+        (folder / "human.txt").write_text(text, encoding="utf-8")
+        given["corpus"] = {**given["corpus"], "path": str(folder / "human.txt"), "heldout_fraction": 0.3}
+    file = folder / "config.yaml"
+    file.write_text(yaml.safe_dump(given), encoding="utf-8")
+    return file
+
+
+def warm_up(folder: Path, name: str) -> None:
+    """Import here what a run imports, so that no child has to: a child says what that is.
+
+    Nothing is run here, since a process that computes with several threads cannot be forked any more.
+    """
+    file, names = configuration(folder / "warm_up", name, 0), folder / "modules.txt"
+
+    def listing() -> None:
+        run(load(file), folder / "warm_up" / "run")
+        names.write_text("\n".join(sys.modules), encoding="utf-8")
+
+    assert wait(fork(listing)) == 0, f"{name}: a run that nobody disturbed failed"
+    for module in names.read_text(encoding="utf-8").split("\n"):
+        with suppress(Exception):  # some modules are not to be imported by their names
+            importlib.import_module(module)
+    shutil.rmtree(folder / "warm_up")
+
+
 def where(out: Path) -> str:
     """The step that a killed run was at, as its directory tells."""
     if not (out / LOCK).exists():
@@ -138,15 +179,15 @@ def where(out: Path) -> str:
     return words[-1] if len(words) > 1 else words[0].partition(" ")[0] or "end"
 
 
-def fork(file: Path, out: Path) -> int:
-    """A run in a child of this process, its number."""
+def fork(work: Callable[[], object]) -> int:
+    """The number of a child of this process that does some work."""
     child = os.fork()
     if child:
         return child
     try:
         with Path(os.devnull).open("w") as nothing:
             os.dup2(nothing.fileno(), 1)
-        run(load(file), out)
+        work()
         os._exit(0)
     except BaseException as error:
         print(repr(error), file=sys.stderr)
@@ -157,6 +198,15 @@ def command(file: Path, out: Path) -> int:
     """The same by the command line."""
     words = [sys.executable, "-m", "lmcollapse", "run", str(file), "--out", str(out), "--no-figures"]
     return subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).pid
+
+
+def wait_for_the_run(process: int, out: Path) -> None:
+    """Until a command has started and holds its run directory, or has ended."""
+    lock = out / LOCK
+    while os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+        if lock.exists() and str(process) in lock.read_text(encoding="utf-8"):
+            return
+        time.sleep(0.01)
 
 
 def wait(process: int, seconds: float | None = None) -> int:
