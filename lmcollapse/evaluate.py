@@ -66,7 +66,7 @@ def evaluate(
     model = load_pretrained(ModelOptions(name=checkpoint, revision=revision, trust_remote_code=trust_remote_code))
     corpus = Corpus.of_tokens(tokenize(model.tokenizer, [document]), HUMAN, texts=[document])
     scores = score(model, corpus, scoring, compute, progress or Silent(), by_token=True)
-    counts = None if counted is None else np.bincount(tokenize(model.tokenizer, [counted])[0])
+    counts = None if counted is None else np.bincount(next(tokenize(model.tokenizer, [counted])))
     heldout = Heldout(corpus, scores, counts)
     measures = MEASURES if counts is None else (*MEASURES, cross_entropy_bands)
     readings = [reading for measure in measures for reading in measure(heldout)]

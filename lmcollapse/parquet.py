@@ -10,7 +10,7 @@ is in the file's own metadata.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from lmcollapse.spool import Spool, Texts, ends, joined
 from lmcollapse.types import HUMAN, Corpus, Documents, Human, Images, Latents, Scores, TokenScores
 
 BY_TOKEN = {"nats": pa.float32(), "confidence": pa.float32(), "correct": pa.bool_()}
@@ -34,16 +35,37 @@ BORN = b"lmcollapse"
 """Key of a corpus file's metadata; its value is what `birth` gives, as JSON."""
 
 
+ROW_GROUP = 1 << 27
+"""Bytes, before they are compressed, that are written at once."""
+ROW_GROUP_ROWS = 1 << 20
+BATCH = 1 << 12
+"""Rows that are read at once."""
+BUFFER = 1 << 20
+"""Bytes of a file that are read ahead."""
+
+
 def _write(columns: dict[str, Any], file: Path, born: Mapping[str, Any] | None = None) -> None:
-    table = pa.table(columns)
+    """Columns of one length; texts are `Texts`, what else is large a view of what is mapped."""
+    texts = {name: column for name, column in columns.items() if isinstance(column, Texts)}
+    table = pa.table({name: _strings(column) if name in texts else column for name, column in columns.items()})
+    kinds = [(name, pa.string() if name in texts else table.schema.field(name).type) for name in columns]
     metadata: dict[Any, Any] = {}
     if "image" in columns:  # so that `datasets` and the hub see images in it
-        kinds = {name: {"dtype": str(table.schema.field(name).type), "_type": "Value"} for name in columns}
-        features = kinds | {"image": {"_type": "Image"}}
+        features: dict[str, Any] = {name: {"dtype": str(kind), "_type": "Value"} for name, kind in kinds}
+        features |= {"image": {"_type": "Image"}}
         metadata["huggingface"] = json.dumps({"info": {"features": features}})
     if born is not None:
         metadata[BORN] = json.dumps(born, sort_keys=True, allow_nan=False)
-    pq.write_table(table.replace_schema_metadata(metadata or None), file, compression="zstd")
+    schema = pa.schema(kinds, metadata or None)
+    rows = min(ROW_GROUP_ROWS, max(1, len(table) * ROW_GROUP // max(1, table.nbytes)))
+    with pq.ParquetWriter(file, schema, compression="zstd") as writer:
+        for first in range(0, max(1, len(table)), rows):
+            writer.write_table(table.slice(first, rows).cast(schema), row_group_size=rows)
+
+
+def _strings(texts: Texts) -> pa.LargeStringArray:
+    """The same strings, not copied."""
+    return pa.LargeStringArray.from_buffers(len(texts), pa.py_buffer(texts.offsets), pa.py_buffer(texts.data))
 
 
 def birth(generation: int, seed: int | None, model: str, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -93,14 +115,14 @@ def write_corpus(corpus: Corpus, file: Path, born: Mapping[str, Any] | None = No
         columns["image"] = _images(corpus.values)
     else:
         if corpus.texts is not None:
-            columns["text"] = pa.array(corpus.texts, pa.string())
+            columns["text"] = Texts.of(corpus.texts)
         columns["tokens"] = pa.LargeListArray.from_arrays(pa.array(corpus.offsets), pa.array(corpus.values))
     columns["origin"] = pa.array(np.where(corpus.generation == HUMAN, "human", "synthetic").tolist(), pa.string())
     columns["generation"] = pa.array(corpus.generation, pa.int32())
     columns["row"] = pa.array(corpus.row, pa.int64())
     columns["prompt"] = pa.array(corpus.prompt, pa.int64())
     if corpus.sources is not None:
-        columns["source"] = pa.array(corpus.sources, pa.string())
+        columns["source"] = Texts.of(corpus.sources)
     _write(columns, file, born)
 
 
@@ -114,33 +136,54 @@ def read_born(file: Path) -> dict[str, Any] | None:
 
 
 def read_corpus(file: Path) -> Corpus:
-    """What `write_corpus` wrote."""
-    table = pq.read_table(file).combine_chunks()
+    """What `write_corpus` wrote. Raises ValueError where a row lacks something."""
+    with pq.ParquetFile(file, buffer_size=BUFFER) as table:
+        names = table.schema_arrow.names
+        if "image" in names:
+            values, offsets = _from_images(table.read(["image"]).column("image")), None
+        else:
+            values, offsets = _lists(table, "tokens")
+        return Corpus(
+            values=values,
+            offsets=offsets,
+            **{name: _numbers(table, name) for name in ("generation", "row", "prompt")},
+            texts=_texts(table, "text") if "text" in names else None,
+            sources=_texts(table, "source") if "source" in names else None,
+        )
 
-    def column(name: str) -> Any:
-        chunked = table.column(name)
-        return chunked.chunk(0) if chunked.num_chunks else pa.array([], chunked.type)
 
-    def strings(name: str) -> list[str] | None:
-        return table.column(name).to_pylist() if name in table.column_names else None
+def _columns(table: pq.ParquetFile, name: str) -> Iterator[Any]:
+    """A column in pieces."""
+    for batch in table.iter_batches(BATCH, columns=[name]):
+        if batch.column(0).null_count:
+            raise ValueError(f"there is no {name} in every row")
+        yield batch.column(0)
 
-    offsets = None
-    if "image" in table.column_names:
-        values = _from_images(column("image"))
-    else:
-        tokens = column("tokens")
-        lengths = np.asarray(tokens.value_lengths(), np.int64)
-        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        values = np.asarray(tokens.flatten())
-    return Corpus(
-        values=values,
-        offsets=offsets,
-        generation=np.asarray(column("generation")),
-        row=np.asarray(column("row")),
-        prompt=np.asarray(column("prompt")),
-        texts=strings("text"),
-        sources=strings("source"),
-    )
+
+def _numbers(table: pq.ParquetFile, name: str) -> Any:
+    kind = table.schema_arrow.field(name).type.to_pandas_dtype()
+    return joined((np.asarray(piece) for piece in _columns(table, name)), kind)
+
+
+def _lists(table: pq.ParquetFile, name: str) -> tuple[Any, Any]:
+    """Values and offsets of a column of lists."""
+    values, lengths = Spool(table.schema_arrow.field(name).type.value_type.to_pandas_dtype()), Spool(np.int64)
+    for piece in _columns(table, name):
+        values.append(np.asarray(piece.flatten()))
+        lengths.append(np.asarray(piece.value_lengths()))
+    return values.finish(), ends(lengths.finish())
+
+
+def _texts(table: pq.ParquetFile, name: str) -> Texts:
+    data, lengths = Spool(np.uint8), Spool(np.int64)
+    for piece in _columns(table, name):
+        strings = piece.cast(pa.large_string())
+        _, edges, content = strings.buffers()
+        offsets = np.frombuffer(edges, np.int64, len(strings) + 1, 8 * strings.offset)
+        if content is not None:
+            data.append(np.frombuffer(content, np.uint8)[offsets[0] : offsets[-1]])
+        lengths.append(np.diff(offsets))
+    return Texts(data.finish(), ends(lengths.finish()))
 
 
 def read_first_images(file: Path, most: int) -> Any:
@@ -153,12 +196,8 @@ def write_human(human: Human[Any], folder: Path) -> None:
     """Write human documents (columns `text` and `source`) or images (`image` and `source`), a file for each part."""
     for part in PARTS:
         if (rows := getattr(human, part)) is not None:
-            column = (
-                {"image": _images(rows.pixels)}
-                if isinstance(rows, Images)
-                else {"text": pa.array(rows.texts, pa.string())}
-            )
-            _write({**column, "source": pa.array(rows.sources, pa.string())}, folder / f"{part}.parquet")
+            column = {"image": _images(rows.pixels)} if isinstance(rows, Images) else {"text": Texts.of(rows.texts)}
+            _write({**column, "source": Texts.of(rows.sources)}, folder / f"{part}.parquet")
 
 
 def read_human(folder: Path) -> Human[Any]:
@@ -169,11 +208,11 @@ def read_human(folder: Path) -> Human[Any]:
 
 def read_part(file: Path) -> Any:
     """One part of it."""
-    table = pq.read_table(file).combine_chunks()
-    sources = table.column("source").to_pylist()
-    if "image" in table.column_names:
-        return Images(_from_images(table.column("image")), sources)
-    return Documents(table.column("text").to_pylist(), sources)
+    with pq.ParquetFile(file, buffer_size=BUFFER) as table:
+        sources = _texts(table, "source")
+        if "image" in table.schema_arrow.names:
+            return Images(_from_images(table.read(["image"]).column("image")), list(sources))
+        return Documents(_texts(table, "text"), sources)
 
 
 def write_scores(scores: Scores, file: Path) -> None:

@@ -38,6 +38,7 @@ from lmcollapse.records import (
     read_record,
 )
 from lmcollapse.sharing import Peers, link_folder
+from lmcollapse.spool import beside
 from lmcollapse.types import Progress, UserError
 
 KeepModels = Literal["all", "first_last", "none"]
@@ -310,7 +311,8 @@ def open_run(path: Path, progress: Progress, part: Part = ALONE) -> Iterator[Run
     """
     if not processes.is_first():
         processes.agree(None)  # it is open
-        yield Run(path, progress, part)
+        with beside(path):
+            yield Run(path, progress, part)
         return
     if path.exists() and not path.is_dir():
         raise UserError(f"{path} is a file; give a directory to write the run into")
@@ -337,7 +339,8 @@ def open_run(path: Path, progress: Progress, part: Part = ALONE) -> Iterator[Run
             files.remove(left_by_a_killed_process)
         processes.agree(None)
         try:
-            yield Run(path, progress, part)
+            with beside(path):
+                yield Run(path, progress, part)
         except UserError:
             if new and not (path / MANIFEST).exists():
                 shutil.rmtree(path)  # no generation was begun: leave nothing behind of a configuration that cannot work

@@ -1,6 +1,6 @@
 """The vocabulary of the project: what a corpus is, and what the parts of the loop hand to each other.
 
-Imports numpy and the standard library only, so that every part can import it for free.
+Imports numpy, the standard library and `spool` only, so that every part can import it for free.
 """
 
 from __future__ import annotations
@@ -9,11 +9,14 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, Protocol, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+
+from lmcollapse.spool import Spool, Texts, ends, joined, taken
 
 HUMAN = -1
 """The `generation` of rows that no model wrote."""
@@ -57,8 +60,8 @@ class Documents:
     sources : where each document came from, in words a person can look up (`"numpy.linalg.norm"`, `"book.txt"`).
     """
 
-    texts: list[str]
-    sources: list[str]
+    texts: Sequence[str]
+    sources: Sequence[str]
 
     def __post_init__(self) -> None:
         assert len(self.texts) == len(self.sources), (len(self.texts), len(self.sources))
@@ -68,8 +71,8 @@ class Documents:
 
     def take(self, rows: Iterable[int]) -> Documents:
         """These documents, in this order."""
-        rows = list(rows)
-        return Documents([self.texts[i] for i in rows], [self.sources[i] for i in rows])
+        chosen = np.fromiter(rows, np.int64)
+        return Documents(_of_rows(self.texts, chosen), _of_rows(self.sources, chosen))
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,6 +155,10 @@ class Corpus:
         """`(rows,)` tokens in each row (1 for images)."""
         return np.ones(len(self), np.int64) if self.offsets is None else np.diff(self.offsets)
 
+    def rows(self) -> Iterator[Ints]:
+        """The token ids of each row."""
+        return (self.tokens(row) for row in range(len(self)))
+
     def tokens(self, row: int) -> Ints:
         """The token ids of one row."""
         assert self.offsets is not None, "images have no tokens"
@@ -160,43 +167,58 @@ class Corpus:
     def take(self, rows: Ints) -> Corpus:
         """These rows, in this order, each with its origin; a row may be taken more than once."""
         rows = np.asarray(rows, np.int64)
-        values, offsets = self.values, None
+        if len(rows) == len(self) and bool((rows == np.arange(len(rows))).all()):
+            return self
         if self.offsets is None:
-            values = self.values[rows]
+            values, offsets = self.values[rows], None
         else:
-            starts, lengths = self.offsets[rows], self.lengths[rows]
-            offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-            # position of every kept token: its row's start, plus how far into the row it stands
-            within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)
-            values = self.values[np.repeat(starts, lengths) + within]
+            values, offsets = taken(self.values, self.offsets, rows)
         return Corpus(
             values=values,
             offsets=offsets,
             generation=self.generation[rows],
             row=self.row[rows],
             prompt=self.prompt[rows],
-            texts=None if self.texts is None else [self.texts[i] for i in rows],
-            sources=None if self.sources is None else [self.sources[i] for i in rows],
+            texts=None if self.texts is None else _of_rows(self.texts, rows),
+            sources=None if self.sources is None else _of_rows(self.sources, rows),
         )
 
     @classmethod
     def of_tokens(
         cls,
-        rows: Sequence[Sequence[int] | Ints],
+        rows: Iterable[Sequence[int] | Ints],
         generation: int,
         *,
         texts: Sequence[str] | None = None,
         sources: Sequence[str] | None = None,
         prompt: Ints | None = None,
     ) -> Corpus:
-        """A newborn corpus of token rows: row `i` is its own origin."""
-        lengths = np.array([len(r) for r in rows], np.int64)
+        """A newborn corpus of token rows: row `i` is its own origin. Rows are gone through once."""
+        values, sizes = Spool(np.int32), Spool(np.int64)
+        source = iter(rows)
+        while some := [np.asarray(row, np.int32) for row in islice(source, 256)]:
+            values.append(np.concatenate(some))
+            sizes.append([len(row) for row in some])
+        return cls.of_stream(values.finish(), ends(sizes.finish()), generation, texts, sources, prompt)
+
+    @classmethod
+    def of_stream(
+        cls,
+        values: Ints,
+        offsets: Ints,
+        generation: int,
+        texts: Sequence[str] | None = None,
+        sources: Sequence[str] | None = None,
+        prompt: Ints | None = None,
+    ) -> Corpus:
+        """The same from tokens end to end."""
+        rows = len(offsets) - 1
         return cls(
-            values=np.concatenate([np.asarray(r, np.int32) for r in rows]) if len(rows) else np.empty(0, np.int32),
-            offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
-            generation=np.full(len(rows), generation, np.int32),
-            row=np.arange(len(rows), dtype=np.int64),
-            prompt=np.full(len(rows), -1, np.int64) if prompt is None else np.asarray(prompt, np.int64),
+            values=values,
+            offsets=offsets,
+            generation=np.full(rows, generation, np.int32),
+            row=np.arange(rows, dtype=np.int64),
+            prompt=np.full(rows, -1, np.int64) if prompt is None else np.asarray(prompt, np.int64),
             texts=texts,
             sources=sources,
         )
@@ -219,23 +241,32 @@ class Corpus:
     def concatenate(parts: Sequence[Corpus]) -> Corpus:
         """The rows of all parts, one after the other."""
 
-        def joined(name: str) -> list[str] | None:
-            columns = [getattr(part, name) for part in parts]
-            return None if any(c is None for c in columns) else [entry for c in columns for entry in c]
-
-        offsets = None
-        if parts[0].offsets is not None:
-            lengths = np.concatenate([part.lengths for part in parts])
-            offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        if len(parts) == 1:
+            return parts[0]
+        if parts[0].offsets is None:
+            values, offsets = np.concatenate([part.values for part in parts]), None
+        else:
+            values = joined((part.values for part in parts), parts[0].values.dtype)
+            offsets = ends(np.concatenate([part.lengths for part in parts]))
         return Corpus(
-            values=np.concatenate([part.values for part in parts]),
+            values=values,
             offsets=offsets,
             generation=np.concatenate([part.generation for part in parts]),
             row=np.concatenate([part.row for part in parts]),
             prompt=np.concatenate([part.prompt for part in parts]),
-            texts=joined("texts"),
-            sources=joined("sources"),
+            texts=_of_parts([part.texts for part in parts]),
+            sources=_of_parts([part.sources for part in parts]),
         )
+
+
+def _of_rows(strings: Sequence[str], rows: Ints) -> Sequence[str]:
+    return strings.take(rows) if isinstance(strings, Texts) else [strings[i] for i in rows]
+
+
+def _of_parts(parts: Sequence[Sequence[str] | None]) -> Sequence[str] | None:
+    """All strings of all parts; None where a part has none."""
+    there = [part for part in parts if part is not None]
+    return Texts.concatenate([Texts.of(part) for part in there]) if len(there) == len(parts) else None
 
 
 @dataclass(frozen=True)

@@ -122,7 +122,7 @@ def test_human_text_as_documents(folder: Path) -> None:
     tokenizer = read_tokenizer(ModelOptions(name=str(folder)))
     train, _ = encode(tokenizer, TEXT, TrainOptions(unit="document"))
     assert len(train) == len(TEXT.train) and train.texts == TEXT.train.texts and train.sources == TEXT.train.sources
-    assert train.tokens(3).tolist() == [*tokenize(tokenizer, [TEXT.train.texts[3]])[0], EOS]
+    assert train.tokens(3).tolist() == [*next(tokenize(tokenizer, [TEXT.train.texts[3]])), EOS]
 
 
 def test_text_that_is_too_little_is_refused(folder: Path) -> None:

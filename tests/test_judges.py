@@ -29,7 +29,7 @@ def test_a_judge_reads_the_text_with_its_own_tokenizer(tmp_path: Path) -> None:
     written = Corpus.of_tokens([[7] * 3 for _ in texts], 2, texts=texts)  # tokens of some other model
     found = judged_by(name).judge(name, written, Silent())
     model = load_pretrained(ModelOptions(name=name))
-    ids = tokenize(model.tokenizer, texts)
+    ids = list(tokenize(model.tokenizer, texts))
     expected = score(model, Corpus.of_tokens(ids, 0), ScoringOptions(), CPU, Silent())
     assert found.tokens.tolist() == [len(row) for row in ids] and found.tokens[0] == found.tokens[-1] == 0
     np.testing.assert_allclose(found.nats, expected.nats, rtol=1e-6)

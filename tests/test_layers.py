@@ -16,6 +16,7 @@ import pytest
 import lmcollapse
 
 LAYERS = [
+    {"spool"},
     {"types"},
     {"options"},
     {"cache", "catalog", "files", "processes"},

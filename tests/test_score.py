@@ -169,7 +169,7 @@ def test_evaluate_a_text_file(tmp_path: Path) -> None:
     found = evaluate(str(folder), text, device="cpu")
     assert json.loads(json.dumps(found)) == found
     model = load_pretrained(ModelOptions(name=str(folder)))
-    ids = tokenize(model.tokenizer, [content])
+    ids = list(tokenize(model.tokenizer, [content]))
     assert 2 not in ids[0], "special tokens are not read out of a text"
     assert found["tokens"] == len(ids[0]) and found["window"] == 64 and found["documents"] == 1
     assert found["bytes"] == text.stat().st_size == len(content) + 1

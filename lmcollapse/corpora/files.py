@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from lmcollapse.corpora.parts import Share, divide, join_rows, read_text, starts
+from lmcollapse.corpora.parts import Share, decoded, divide, join_rows, read_text, split, starts
+from lmcollapse.spool import Texts
 from lmcollapse.types import Documents, Human, UserError
 
 MANY_FILES = 20
@@ -63,19 +64,25 @@ def _documents(path: str, document: Unit, document_start: str | None, pattern: s
     if document_start is not None:
         start = starts(document_start, (line for part in read for line in part.texts))
         read = [join_rows(part.texts, part.sources, start) for part in read]
-    return Documents([text for part in read for text in part.texts], [name for part in read for name in part.sources])
+    texts, sources = (
+        Texts.concatenate([Texts.of(strings) for strings in of_all])
+        for of_all in ([part.texts for part in read], [part.sources for part in read])
+    )
+    return Documents(texts, sources)
 
 
 def _units(file: Path, name: Path, unit: Unit) -> Documents:
     """The files, paragraphs or lines of one file, each with the file's name and the line that it begins on."""
-    text = read_text(file)
     if unit == "file":
-        return Documents([text], [name.as_posix()])
-    units = Documents([], [])
-    line = 1
-    for i, piece in enumerate(re.split(SEPARATOR[unit], text)):
-        if i % 2 == 0:  # between two units stands what separates them
-            units.texts.append(piece)
-            units.sources.append(f"{name.as_posix()}:{line}")
-        line += piece.count("\n")
-    return units
+        return Documents([read_text(file)], [name.as_posix()])
+    sources: list[str] = []
+
+    def texts() -> Iterator[str]:
+        line = 1
+        for i, piece in enumerate(split(decoded(file), SEPARATOR[unit])):
+            if i % 2 == 0:  # between two units stands what separates them
+                sources.append(f"{name.as_posix()}:{line}")
+                yield piece
+            line += piece.count("\n")
+
+    return Documents(Texts.of(texts()), Texts.of(sources))

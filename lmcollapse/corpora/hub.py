@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lmcollapse.corpora.parts import Share, divide, join_rows, read_text, starts
+from lmcollapse.spool import Texts
 from lmcollapse.types import Documents, Human, UserError
 
 FORMATS = ("parquet", "json", "csv", "text", "arrow")
@@ -172,8 +173,9 @@ def _documents(splits: Mapping[str, Any], split: str, column: str, document_star
     feature = rows.features[column]
     if not (isinstance(feature, Value) and feature.dtype in ("string", "large_string")):
         raise UserError(f"column '{column}' of data set '{path}' holds {feature}, not text; name another text_column")
-    texts = [text or "" for text in rows.select_columns(column)[:][column]]
-    sources = [f"{path} {split} {row}" for row in range(len(texts))]
+    batches = rows.select_columns(column).iter(batch_size=1000)
+    texts = Texts.of(text or "" for batch in batches for text in batch[column])
+    sources = Texts.of(f"{path} {split} {row}" for row in range(len(texts)))
     if document_start is None:
         return Documents(texts, sources)
     return join_rows(texts, sources, starts(document_start, texts))

@@ -5,9 +5,11 @@ A word is a whitespace word here, what `str.split` gives: budgets need a rule th
 
 from __future__ import annotations
 
+import codecs
 import hashlib
+import io
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Generic
@@ -15,9 +17,13 @@ from typing import Annotated, Any, Generic
 import numpy as np
 from pydantic import Field
 
+from lmcollapse.spool import Texts
 from lmcollapse.types import Data, Documents, Human, Images, Ints, UserError
 
 Share = Annotated[float, Field(gt=0, lt=1)]
+
+PIECE = 1 << 22
+"""Bytes of a file that are read at once."""
 
 PARTS = {"train": "training", "heldout": "held-out", "reserve": "reserve"}
 """The parts of a human corpus, and what a person calls them."""
@@ -29,7 +35,7 @@ class Kind(Generic[Data]):
 
     unit : what sizes are counted in.
     sizes : `(rows,)` of each row.
-    keys : one a row; what rows have in common that a person would call the same.
+    keys : a SHA-256 for each row, of what rows have in common that a person would call the same.
     cleaned : the rows that hold anything.
     facts : beside its size, what the manifest says of a part.
     least : size that a part needs.
@@ -37,7 +43,7 @@ class Kind(Generic[Data]):
 
     unit: str
     sizes: Callable[[Data], Ints]
-    keys: Callable[[Data], list[str]]
+    keys: Callable[[Data], list[bytes]]
     cleaned: Callable[[Data], Data]
     facts: Callable[[Data], dict[str, Any]]
     least: Mapping[str, int]
@@ -58,6 +64,15 @@ def fingerprint(texts: Iterable[str]) -> str:
     return digest.hexdigest()
 
 
+def key_of(text: str) -> bytes:
+    """SHA-256 of what a reader would call the same text."""
+    return _digest(normalised(text))
+
+
+def _digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
+
+
 def pixels_fingerprint(images: Images) -> str:
     """SHA-256 of the size of the images and of their pixels, in their order."""
     digest = hashlib.sha256(repr(images.pixels.shape).encode())
@@ -67,7 +82,7 @@ def pixels_fingerprint(images: Images) -> str:
 
 def _without_empty(documents: Documents) -> Documents:
     """The documents that hold anything, stripped; UserError for text that has no UTF-8 form."""
-    stripped = Documents([text.strip() for text in documents.texts], documents.sources)
+    stripped = Documents(Texts.of(text.strip() for text in documents.texts), documents.sources)
     for text, source in zip(stripped.texts, stripped.sources, strict=True):
         try:
             text.encode()
@@ -81,8 +96,8 @@ def _without_empty(documents: Documents) -> Documents:
 
 TEXT = Kind[Documents](
     unit="words",
-    sizes=lambda documents: np.array([len(text.split()) for text in documents.texts], np.int64),
-    keys=lambda documents: [normalised(text) for text in documents.texts],
+    sizes=lambda documents: np.fromiter((len(text.split()) for text in documents.texts), np.int64),
+    keys=lambda documents: [key_of(text) for text in documents.texts],
     cleaned=_without_empty,
     facts=lambda documents: {
         "documents": len(documents),
@@ -95,7 +110,7 @@ TEXT = Kind[Documents](
 IMAGES = Kind[Images](
     unit="images",
     sizes=lambda images: np.ones(len(images), np.int64),
-    keys=lambda images: [hashlib.sha256(image.tobytes()).hexdigest() for image in images.pixels],
+    keys=lambda images: [_digest(hashlib.sha256(image.tobytes()).hexdigest()) for image in images.pixels],
     cleaned=lambda images: images,
     facts=lambda images: {"shape": list(images.pixels.shape[1:]), "sha256": pixels_fingerprint(images)},
     least={"train": 100, "heldout": 20, "reserve": 1},
@@ -114,19 +129,19 @@ def divide(
     kind : TEXT by default.
     """
     like: Kind[Any] = kind or TEXT
-    keys = like.keys(rows) if keys is None else keys
-    sizes: dict[str, int] = {}
-    for key, size in zip(keys, like.sizes(rows).tolist(), strict=True):
+    digests = like.keys(rows) if keys is None else [_digest(key) for key in keys]
+    sizes: dict[bytes, int] = {}
+    for key, size in zip(digests, like.sizes(rows).tolist(), strict=True):
         sizes[key] = sizes.get(key, 0) + size
     room = fraction * sum(sizes.values())
     held = set()
-    for key in sorted(sizes, key=lambda key: hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()):
+    for key in sorted(sizes):
         if sizes[key] <= room:
             held.add(key)
             room -= sizes[key]
     return (
-        rows.take(i for i, key in enumerate(keys) if key not in held),
-        rows.take(i for i, key in enumerate(keys) if key in held),
+        rows.take(i for i, key in enumerate(digests) if key not in held),
+        rows.take(i for i, key in enumerate(digests) if key in held),
     )
 
 
@@ -149,25 +164,68 @@ def join_rows(rows: Iterable[str], sources: Iterable[str], start: re.Pattern[str
 
     Rows are joined as they are, each on a line of its own. A document has the source of its first row.
     """
-    texts: list[list[str]] = []
     origins: list[str] = []
-    for row, source in zip(rows, sources, strict=True):
-        if not texts or start.search(row):
-            texts.append([])
-            origins.append(source)
-        texts[-1].append(row if row.endswith("\n") else row + "\n")
-    return Documents(["".join(text) for text in texts], origins)
+
+    def texts() -> Iterator[str]:
+        text: list[str] = []
+        for row, source in zip(rows, sources, strict=True):
+            if not origins or start.search(row):
+                if text:
+                    yield "".join(text)
+                text = []
+                origins.append(source)
+            text.append(row if row.endswith("\n") else row + "\n")
+        if text:
+            yield "".join(text)
+
+    return Documents(Texts.of(texts()), Texts.of(origins))
 
 
 def read_text(path: Path) -> str:
-    """A UTF-8 file with or without a byte order mark, its line ends made `\\n`; UserError where it cannot be read."""
+    """A UTF-8 file with or without a byte order mark, its line ends made `\n`; UserError where it cannot be read."""
+    return "".join(decoded(path))
+
+
+def decoded(path: Path) -> Iterator[str]:
+    """The same in pieces."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    newlines = io.IncrementalNewlineDecoder(decoder, translate=True)
+    read, begun = 0, False
     try:
-        text = path.read_bytes().decode()
+        with path.open("rb") as stream:
+            while True:
+                waiting, content = len(decoder.getstate()[0]), stream.read(PIECE)
+                try:
+                    text = newlines.decode(content, final=not content)
+                except UnicodeDecodeError as error:
+                    place = read - waiting + error.start
+                    raise UserError(f"{path}: not UTF-8 (byte {place}: {error.reason}); save it as UTF-8") from None
+                read += len(content)
+                yield text if begun else text.removeprefix("\ufeff")
+                begun = begun or bool(text)
+                if not content:
+                    return
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); give a UTF-8 text file or a folder") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 (byte {error.start}: {error.reason}); save it as UTF-8") from None
-    return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+
+
+def split(pieces: Iterable[str], separator: str) -> Iterator[str]:
+    """What `re.split` gives of a text that comes in pieces, whose separators stand at the even places.
+
+    separator : matches as much white space as there is, in a group, and nothing but white space.
+    """
+    kept, room = [""], 0
+    for piece in pieces:
+        kept.append(piece)
+        if sum(map(len, kept)) < room:
+            continue
+        parts = re.split(separator, "".join(kept))
+        # the last separator may go on in the next piece as long as nothing stands behind it
+        whole = parts[: -1 if parts[-1].strip() else -3]
+        yield from whole
+        kept = ["".join(parts[len(whole) :])]
+        room = 2 * len(kept[0])  # where there is hardly a separator, not every piece is worth another look
+    yield from re.split(separator, "".join(kept))
 
 
 def finish(

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from lmcollapse.metrics.words import words
+from lmcollapse.spool import chunks
 from lmcollapse.types import Ints
 
 CHUNK = 1 << 22
@@ -32,7 +33,7 @@ class Numbering:
 
     def rows(self, texts: Iterable[str]) -> Iterator[Ints]:
         """The words of each text as `(words,)` int32 numbers; what a word is, `lmcollapse.metrics.words` says."""
-        for chunk in chunks(texts):
+        for chunk in chunks(texts, CHUNK):
             numbered = self._plain([text for text in chunk if text.isascii()])
             for text in chunk:
                 if text.isascii():
@@ -59,17 +60,3 @@ class Numbering:
         numbers = np.array(known, np.int32)[np.asarray(encoded.indices)] if known else np.empty(0, np.int32)
         ends = np.cumsum([len(text) + 1 for text in texts])
         yield from np.split(numbers, np.searchsorted(starts, ends[:-1])) if texts else ()
-
-
-def chunks(texts: Iterable[str]) -> Iterator[list[str]]:
-    """Texts in lists of about `CHUNK` characters."""
-    chunk: list[str] = []
-    size = 0
-    for text in texts:
-        chunk.append(text)
-        size += len(text)
-        if size >= CHUNK:
-            yield chunk
-            chunk, size = [], 0
-    if chunk:
-        yield chunk

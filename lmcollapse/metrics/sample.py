@@ -9,7 +9,8 @@ from functools import cached_property
 
 import numpy as np
 
-from lmcollapse.metrics.numbering import Numbering, chunks
+from lmcollapse.metrics.numbering import CHUNK, Numbering
+from lmcollapse.spool import chunks
 from lmcollapse.types import Floats, Ints
 
 BLOCKS = 20
@@ -177,7 +178,7 @@ def draw(texts: Iterable[str], numbering: Numbering, budget: int, seen: Callable
     keys = np.random.default_rng(ROW_ORDER_SEED)
     heap: list[tuple[float, Ints, str]] = []  # (minus the key, words, text): what leaves next is on top
     total = 0
-    for chunk in chunks(texts):
+    for chunk in chunks(texts, CHUNK):
         drawn = [(-key, text) for key, text in zip(keys.random(len(chunk)), chunk, strict=True)]
         if seen is None and total >= budget:
             drawn = [entry for entry in drawn if entry[0] > heap[0][0]]

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from lmcollapse.records import Facts
 from lmcollapse.steps.common import Common, Rows, folder_of, gather, human_rows, size
 from lmcollapse.store import Artefact
@@ -38,7 +36,8 @@ class Fitting(Common):
             passes = {"passes": rows.facts["train"]["tokens"] / tokens} if train.facts["same_steps"] else {}
             model = self.substrate.fit(base.path, chosen, start, before, seed, progress, bench, **passes)
             self.substrate.save(model, folder)
-            human = size(chosen.take(np.flatnonzero(chosen.generation == HUMAN)))
+            by_people = chosen.generation == HUMAN
+            human = {"rows": int(by_people.sum()), "tokens": int(chosen.lengths[by_people].sum())}
             shares = {"human": human, "human_fraction_of_tokens": human["tokens"] / tokens}
             return size(chosen) | passes | shares
 

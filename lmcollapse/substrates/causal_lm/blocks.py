@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from transformers import PreTrainedTokenizerBase
 
+from lmcollapse.spool import Spool, Texts, by_rows, chunks, joined, pieces
 from lmcollapse.substrates.causal_lm.models import boundaries
 from lmcollapse.substrates.causal_lm.options import TrainOptions
 from lmcollapse.types import HUMAN, Corpus, Documents, Human, Ints, UserError
@@ -18,29 +20,32 @@ IGNORED = -100
 """The label of a position whose prediction is not trained: torch's default for `ignore_index`."""
 
 
-def tokenize(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
+TOGETHER = 1 << 20
+"""Characters that are tokenised at once: what a tokenizer notes of each token is many times as large as its number."""
+
+
+def tokenize(tokenizer: PreTrainedTokenizerBase, texts: Iterable[str]) -> Iterator[list[int]]:
     """Token ids of texts, and of nothing else: special tokens are neither added nor read out of the text."""
-    if not texts:
-        return []
-    encoded = tokenizer(
-        list(texts), add_special_tokens=False, split_special_tokens=True, return_attention_mask=False, verbose=False
-    )
-    ids: list[list[int]] = encoded["input_ids"]
-    return ids
+    for some in chunks(texts, TOGETHER):
+        encoded = tokenizer(
+            some, add_special_tokens=False, split_special_tokens=True, return_attention_mask=False, verbose=False
+        )
+        yield from encoded["input_ids"]
 
 
-def to_texts(tokenizer: PreTrainedTokenizerBase, rows: Iterable[Ints]) -> list[str]:
+def to_texts(tokenizer: PreTrainedTokenizerBase, rows: Iterable[Ints]) -> Texts:
     """Rows as text: an end of text within a row is a blank line, other special tokens are left out."""
     _, eos = boundaries(tokenizer)
-    texts = []
-    for row in rows:
+
+    def text_of(row: Ints) -> str:
         parts = np.split(np.asarray(row), np.flatnonzero(np.asarray(row) == eos) + 1)
         decoded = (
             str(tokenizer.decode(part.tolist(), skip_special_tokens=True, clean_up_tokenization_spaces=False))
             for part in parts
         )
-        texts.append("\n\n".join(text for text in decoded if text))
-    return texts
+        return "\n\n".join(text for text in decoded if text)
+
+    return Texts.of(map(text_of, rows))
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, human: Human[Documents], train: TrainOptions) -> tuple[Corpus, Corpus]:
@@ -48,34 +53,43 @@ def encode(tokenizer: PreTrainedTokenizerBase, human: Human[Documents], train: T
 
     Held-out documents end without EOS: what is scored is the text alone, as lm-evaluation-harness has it.
     """
+    _, eos = boundaries(tokenizer)
     texts, sources = human.heldout.texts, human.heldout.sources
     heldout = Corpus.of_tokens(tokenize(tokenizer, texts), HUMAN, texts=texts, sources=sources)
-    documents = Corpus.of_tokens(tokenize(tokenizer, human.train.texts), HUMAN)
-    for name, part in (("training", documents), ("held-out", heldout)):
-        if not len(part.values):
+    ended = ([*ids, eos] for ids in tokenize(tokenizer, human.train.texts))
+    documents = Corpus.of_tokens(ended, HUMAN, texts=human.train.texts, sources=human.train.sources)
+    for name, tokens in (("training", len(documents.values) - len(documents)), ("held-out", len(heldout.values))):
+        if not tokens:
             raise UserError(f"the human {name} part has no text; give a larger corpus")
-    _, eos = boundaries(tokenizer)
-    rows = [np.append(documents.tokens(row), eos) for row in range(len(documents))]
     if train.unit == "document":
-        texts, sources = human.train.texts, human.train.sources
-        return Corpus.of_tokens(rows, HUMAN, texts=texts, sources=sources), heldout
-    cut = _cut(rows, train.block_size)
-    return Corpus.of_tokens(list(cut), HUMAN, texts=to_texts(tokenizer, cut)), heldout
+        return documents, heldout
+    cut = _cut(documents.values, train.block_size)
+    edges = np.arange(0, cut.size + 1, train.block_size)
+    return Corpus.of_stream(cut.reshape(-1), edges, HUMAN, to_texts(tokenizer, cut)), heldout
 
 
 @dataclass(frozen=True)
 class Blocks:
     """What a fit reads: in every block, each input position predicts its label.
 
-    inputs : `(blocks, positions)` int64 token ids.
-    labels : `(blocks, positions)` int64, the token that follows; IGNORED where the prediction is not trained.
+    inputs : `(blocks, positions)` int32 token ids.
+    labels : `(blocks, positions)` int32, the token that follows; IGNORED where the prediction is not trained.
     """
 
-    inputs: npt.NDArray[np.int64]
-    labels: npt.NDArray[np.int64]
+    inputs: npt.NDArray[np.int32]
+    labels: npt.NDArray[np.int32]
 
     def __len__(self) -> int:
         return len(self.inputs)
+
+    def take(self, blocks: Ints) -> Blocks:
+        """These blocks, in this order."""
+        places = self.inputs.shape[1]
+        inputs, labels = (
+            by_rows((of_all[some] for some in pieces(blocks)), np.int32, places)
+            for of_all in (self.inputs, self.labels)
+        )
+        return Blocks(inputs, labels)
 
 
 def training_blocks(train: Corpus, options: TrainOptions, bos: int, eos: int, seed: int) -> Blocks:
@@ -85,46 +99,52 @@ def training_blocks(train: Corpus, options: TrainOptions, bos: int, eos: int, se
     With `bos` each block is preceded by it, and its first token is predicted from it; else the first is only read.
     Unit `document`: rows, each preceded by BOS, are laid end to end in a random order and cut.
     """
-    rows = [train.tokens(row) for row in range(len(train))]
     if options.unit == "document":
-        order = np.random.default_rng(seed).permutation(len(rows))
-        return _document_blocks([rows[i] for i in order], options.block_size, bos, eos)
+        order = np.random.default_rng(seed).permutation(len(train))
+        return _document_blocks(train, order, options.block_size, bos, eos)
     size = options.block_size
-    whole = [row for row in rows if len(row) == size]
-    rest = [row for row in rows if len(row) != size]
-    blocks = np.concatenate([*(row[None] for row in whole), *([] if whole and not rest else [_cut(rest, size)])])
-    blocks = blocks.astype(np.int64)
+    whole = train.lengths == size
+    stream = Corpus.concatenate([train.take(np.flatnonzero(whole)), train.take(np.flatnonzero(~whole))]).values
+    blocks = _cut(stream, size)
     if not options.bos:
         return Blocks(blocks[:, :-1], blocks[:, 1:])
-    return Blocks(np.insert(blocks[:, :-1], 0, bos, axis=1), blocks)
+    preceded = (np.insert(some[:, :-1], 0, bos, axis=1) for some in pieces(blocks))
+    return Blocks(by_rows(preceded, np.int32, size), blocks)
 
 
-def _document_blocks(rows: Sequence[Ints], size: int, bos: int, eos: int) -> Blocks:
+def _document_blocks(train: Corpus, order: Ints, size: int, bos: int, eos: int) -> Blocks:
     """Documents laid end to end; only what fills up the last block is neither read from a row nor trained.
 
     A document that was cut short (no EOS at its end) does not end there, so the BOS after it is read and not predicted.
     Where BOS and EOS are one token, the EOS of one document is the BOS of the next.
     """
-    stream: list[Ints] = []
-    labels: list[Ints] = []
-    ended = False
-    for row in rows:
-        if not (ended and bos == eos):
-            stream.append(np.array([bos]))
-            labels.append(np.array([bos if ended else IGNORED]))
-        stream.append(row)
-        labels.append(row)
-        ended = bool(row[-1] == eos)
-    inputs, targets = np.concatenate(stream).astype(np.int64)[:-1], np.concatenate(labels).astype(np.int64)[1:]
-    missing = -len(inputs) % size
-    inputs = np.pad(inputs, (0, missing), constant_values=eos)
-    targets = np.pad(targets, (0, missing), constant_values=IGNORED)
-    return Blocks(inputs.reshape(-1, size), targets.reshape(-1, size))
+
+    def stretches() -> Iterator[tuple[Sequence[int] | Ints, Sequence[int] | Ints]]:
+        """What is read, and what of it is predicted."""
+        ended = False
+        for number in order.tolist():
+            row = train.tokens(number)
+            if not (ended and bos == eos):
+                yield [bos], [bos if ended else IGNORED]
+            yield row, row
+            ended = bool(row[-1] == eos)
+
+    read, predicted = Spool(np.int32), Spool(np.int32)
+    tokens, waiting = 0, stretches()
+    while some := list(islice(waiting, 512)):
+        read.append(np.concatenate([stretch for stretch, _ in some]))
+        predicted.append(np.concatenate([labels for _, labels in some]))
+        tokens += sum(len(stretch) for stretch, _ in some)
+    # the first token is only read, the last one only predicted
+    missing = -(tokens - 1) % size
+    predicted.append(np.full(missing, IGNORED))
+    inputs, labels = read.finish(), predicted.finish()[1:]
+    inputs = joined([inputs[: tokens - 1], np.full(missing, eos)], np.int32) if missing else inputs[:-1]
+    return Blocks(inputs.reshape(-1, size), labels.reshape(-1, size))
 
 
-def _cut(rows: Sequence[Ints], size: int) -> npt.NDArray[Any]:
-    """Rows laid end to end, as `(blocks, size)`; the remainder is dropped."""
-    stream = np.concatenate([np.empty(0, np.int32), *rows])
+def _cut(stream: Ints, size: int) -> npt.NDArray[Any]:
+    """Tokens end to end as `(blocks, size)`; the remainder is dropped."""
     blocks = len(stream) // size
     if not blocks:
         raise UserError(

@@ -97,7 +97,7 @@ def _judge(name: str, suspects: Suspects) -> ModelOptions:
 
 def _read(options: ModelOptions, progress: Progress, texts: Sequence[str]) -> tuple[Any, Corpus]:
     model = load_pretrained(options)
-    return model, Corpus.of_tokens(tokenize(model.tokenizer, list(texts)), 0, texts=list(texts))
+    return model, Corpus.of_tokens(tokenize(model.tokenizer, texts), 0, texts=texts)
 
 
 def classifier(
@@ -217,7 +217,7 @@ def _tokens(suspects: Suspects, tokenizer: str | None) -> tuple[list[Ints], int,
     special = [int(token) for token in read.all_special_ids]
     if tokenizer is None and suspects.corpus is not None:
         return [suspects.corpus.tokens(row) for row in range(len(suspects))], vocabulary, special
-    return [np.asarray(row) for row in tokenize(read, list(suspects.texts))], vocabulary, special
+    return [np.asarray(row) for row in tokenize(read, suspects.texts)], vocabulary, special
 
 
 def _finder(config: Any, vocabulary: int, device: torch.device) -> Callable[[Any], float]:

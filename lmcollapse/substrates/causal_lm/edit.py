@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -54,5 +55,5 @@ def edit(
     (values,) = over_windows(model, corpus, scoring, compute, progress, "edit", [np.int32], predict)
     progress.say(f"edit: {np.mean(values != corpus.values):.2%} of the tokens are others now")
     assert corpus.offsets is not None
-    rows = np.split(values, corpus.offsets[1:-1])
-    return Corpus.of_tokens(rows, generation, texts=to_texts(model.tokenizer, rows), prompt=np.arange(len(rows)))
+    edited = Corpus.of_stream(values, corpus.offsets, generation, prompt=np.arange(len(corpus)))
+    return replace(edited, texts=to_texts(model.tokenizer, edited.rows()))

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, get_scheduler
 
 from lmcollapse import processes
+from lmcollapse.spool import by_rows, pieces
 from lmcollapse.substrates.causal_lm.blocks import IGNORED, Blocks
 from lmcollapse.substrates.causal_lm.clock import Clock
 from lmcollapse.substrates.causal_lm.devices import (
@@ -82,7 +83,7 @@ def fit(
     model, stepper = accelerator.prepare(objective, optimizer)
     course, best = restore(bench, objective, optimizer) if bench else (Course(), {})
 
-    trained = (blocks.labels != IGNORED).sum(1)
+    trained = np.concatenate([(some != IGNORED).sum(1) for some in pieces(blocks.labels)])
     piece, every = train.micro_batch_size or train.batch_size, math.ceil(len(batches) / RECORDS)
     look = train.validation_steps or math.ceil(len(blocks) / train.batch_size)
     total = sum(int(trained[batch].sum()) for batch in batches)
@@ -145,19 +146,21 @@ def fit(
 
 def _parts(blocks: Blocks, train: TrainOptions, seed: int) -> tuple[Blocks, Blocks]:
     """The blocks to train on, with labels where the loss counts, and those of the validation part."""
-    labels = blocks.labels
     if train.loss_tokens is not None:
-        labels = labels.copy()
-        labels[:, : -train.loss_tokens] = IGNORED
+        places = blocks.labels.shape[1]
+        counts = np.arange(places) >= places - train.loss_tokens
+        labels = (np.where(counts, some, IGNORED) for some in pieces(blocks.labels))
+        blocks = Blocks(blocks.inputs, by_rows(labels, np.int32, places))
     held = round(train.validation * len(blocks))
     if train.validation and not 0 < held < len(blocks):
         raise UserError(
             f"train.validation is {train.validation}, which is {held} of {len(blocks)} blocks: give a share that "
             "leaves blocks on either side"
         )
-    order = np.random.default_rng([seed, 1]).permutation(len(blocks)) if held else np.arange(len(blocks))
-    rest, some = np.sort(order[held:]), np.sort(order[:held])
-    return Blocks(blocks.inputs[rest], labels[rest]), Blocks(blocks.inputs[some], labels[some])
+    if not held:
+        return blocks, blocks.take(np.arange(0))
+    order = np.random.default_rng([seed, 1]).permutation(len(blocks))
+    return blocks.take(np.sort(order[held:])), blocks.take(np.sort(order[:held]))
 
 
 def _accelerator(
@@ -244,10 +247,11 @@ def _attention(
 def _share(blocks: Blocks, batch: Ints, device: torch.device) -> tuple[Tensor, Tensor]:
     """The inputs and labels of a batch that fall to this process; without any it predicts nothing."""
     mine = batch[processes.number() :: processes.count()]
-    inputs, labels = blocks.inputs[mine], blocks.labels[mine]
-    if not len(mine):
+    if len(mine):
+        inputs, labels = blocks.inputs[mine], blocks.labels[mine]
+    else:
         inputs, labels = blocks.inputs[batch[:1]], np.full_like(blocks.labels[batch[:1]], IGNORED)
-    return torch.from_numpy(inputs).to(device), torch.from_numpy(labels).to(device)
+    return torch.from_numpy(inputs.astype(np.int64)).to(device), torch.from_numpy(labels.astype(np.int64)).to(device)
 
 
 def _gradients(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from io import BytesIO
 from pathlib import Path
@@ -107,19 +107,21 @@ def sample(
         prompts = np.insert(prompts, 0, begin, axis=1) if bos else prompts
     wanted = options.tokens or int(human.lengths.sum())
     writer = Writer(model, prompts, options, compute, seed, progress)
-    documents: list[Tokens] = []
-    written = 0
-    with closing(writer), progress.stage("sample", total=wanted, unit="tokens") as advance:
+
+    def documents() -> Iterator[Tokens]:
+        count = written = 0
         while written < wanted:
-            size = next_shard(len(documents), written, wanted, options)
-            shard = _shard(bench, len(documents), size, writer, advance)
-            for document in shard:
-                documents.append(document)
-                written += len(document)
+            size = next_shard(count, written, wanted, options)
+            for document in _shard(bench, count, size, writer, advance):
+                yield document
+                count, written = count + 1, written + len(document)
                 if written >= wanted:
                     break
-    origins = rows[np.arange(len(documents)) % len(rows)]
-    return Corpus.of_tokens(documents, generation, texts=to_texts(model.tokenizer, documents), prompt=origins)
+
+    with closing(writer), progress.stage("sample", total=wanted, unit="tokens") as advance:
+        corpus = Corpus.of_tokens(documents(), generation)
+    origins = rows[np.arange(len(corpus)) % len(rows)]
+    return replace(corpus, texts=to_texts(model.tokenizer, corpus.rows()), prompt=origins)
 
 
 def next_shard(documents: int, written: int, wanted: int, options: SamplingOptions) -> int:
@@ -326,4 +328,4 @@ def sample_texts(
     compute = ComputeOptions(device=device)
     check_backend(settled, compute, config)
     with closing(Writer(model, np.array([[bos]]), settled, compute, seed, Silent())) as writer:
-        return to_texts(model.tokenizer, writer.write(range(n), lambda tokens: None))
+        return list(to_texts(model.tokenizer, writer.write(range(n), lambda tokens: None)))

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from transformers import PretrainedConfig, PreTrainedModel
 
+from lmcollapse.spool import ends, stretches, zeros
 from lmcollapse.substrates.causal_lm.blocks import IGNORED
 from lmcollapse.substrates.causal_lm.devices import batch_that_fits, enter, little_memory, shrinking
 from lmcollapse.substrates.causal_lm.models import (
@@ -84,8 +85,12 @@ def score(
     kinds: list[Any] = [np.float32, np.float32, np.bool_] if by_token else [np.float32]
     columns = over_windows(model, corpus, options, compute, progress, what, kinds, predict)
     lengths = np.asarray(corpus.lengths, np.int64)
-    rows = len(lengths)
-    nats = np.bincount(np.repeat(np.arange(rows), lengths), columns[0], minlength=rows).astype(np.float64)
+    nats = np.zeros(len(lengths))
+    offsets = ends(lengths)
+    for first, beyond in stretches(offsets):
+        row = np.repeat(np.arange(beyond - first), lengths[first:beyond])
+        found = columns[0][offsets[first] : offsets[beyond]]
+        nats[first:beyond] = np.bincount(row, found, minlength=beyond - first)
     return Scores(nats, lengths, TokenScores(*columns) if by_token else None)
 
 
@@ -108,20 +113,21 @@ def over_windows(
     module = model.module.to(device).eval()  # type: ignore[arg-type]
     prefix, _ = boundaries(model.tokenizer)
     size = window_size(module.config, options)
-    rows = [np.insert(corpus.tokens(row), 0, prefix) for row in range(len(corpus))]
-    windows = [w for row, ids in enumerate(rows) for w in windows_of(row, len(ids) - 1, size, options.windows)]
+    lengths = corpus.lengths.tolist()
+    windows = [w for row, tokens in enumerate(lengths) for w in windows_of(row, tokens, size, options.windows)]
     windows.sort(key=lambda w: w.start - w.stop)  # longest first: of like lengths in a batch, and memory runs out early
     assert corpus.offsets is not None, "rows of vectors have no tokens"
     offsets, tokens = corpus.offsets, len(corpus.values)
-    columns: list[npt.NDArray[Any]] = [np.zeros(tokens, kind) for kind in kinds]
+    columns: list[npt.NDArray[Any]] = [zeros(tokens, kind) for kind in kinds]
 
     def batch(start: int, size: int) -> int:
         some = windows[start : start + size]
         inputs = np.full((len(some), some[0].stop - some[0].start), prefix, np.int64)
         labels = np.full_like(inputs, IGNORED)
         for i, (row, begin, first, stop) in enumerate(some):
-            inputs[i, : stop - begin] = rows[row][begin:stop]
-            labels[i, first - begin : stop - begin] = rows[row][first + 1 : stop + 1]
+            ids = corpus.tokens(row)
+            inputs[i, begin == 0 : stop - begin] = ids[max(0, begin - 1) : stop - 1]  # the prefix is there already
+            labels[i, first - begin : stop - begin] = ids[first:stop]
         places = np.concatenate([np.arange(w.first, w.stop) + offsets[w.row] for w in some])
         with torch.inference_mode():
             # padding needs no mask: it stands on the right, where causal attention cannot look
