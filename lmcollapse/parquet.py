@@ -35,7 +35,7 @@ BORN = b"lmcollapse"
 """Key of a corpus file's metadata; its value is what `birth` gives, as JSON."""
 
 
-ROW_GROUP = 1 << 27
+ROW_GROUP = 1 << 26
 """Bytes, before they are compressed, that are written at once."""
 ROW_GROUP_ROWS = 1 << 20
 BATCH = 1 << 12

@@ -19,7 +19,7 @@ import numpy.typing as npt
 IN_MEMORY = 1 << 24
 """Bytes up to which an array is held in memory."""
 
-AT_ONCE = 1 << 22
+AT_ONCE = 1 << 20
 """Entries of an array that are copied at once, and characters that are encoded at once."""
 
 _places: list[str | None] = [None]

@@ -301,7 +301,9 @@ def read_shop(**options: Any) -> Human[Documents]:
 
 def test_docs_are_read_and_not_imported(package: Path) -> None:
     human = read_shop()
-    texts = dict(zip(human.train.sources + human.heldout.sources, human.train.texts + human.heldout.texts, strict=True))
+    texts = dict(
+        zip([*human.train.sources, *human.heldout.sources], [*human.train.texts, *human.heldout.texts], strict=True)
+    )
     assert set(texts) == {f"shop.{name}{what}" for name in MODULES for what in ("", ".make")}
     assert re.fullmatch(r"Give the \w+ to the \w+ and keep the \w+\.", texts["shop.part7.make"])
     assert human.facts["versions"]["python"] == ".".join(map(str, sys.version_info[:3]))
@@ -395,7 +397,7 @@ def test_the_embedded_corpus() -> None:
     assert 0.09 < human.facts["heldout"]["words"] / human.facts["train"]["words"] < 0.12
     assert all(words > 50_000 for words in human.facts["words_by_package"].values())
 
-    texts = human.train.texts + human.heldout.texts
+    texts = [*human.train.texts, *human.heldout.texts]
     words = re.findall(r"[a-z']+", " ".join(texts).lower())
     common = set(COMMON.split())
     assert 0.33 < sum(word in common for word in words) / len(words) < 0.45  # WikiText: 0.35
@@ -525,7 +527,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_local_data_sets(hub: Path, capfd: pytest.CaptureFixture[str], options: dict[str, Any]) -> None:
     before = sorted(hub.rglob("*"))
     human = loaded("datasets", **options)
-    assert sorted(human.train.texts + human.heldout.texts) == sorted(TEXTS)
+    assert sorted([*human.train.texts, *human.heldout.texts]) == sorted(TEXTS)
     assert 0.08 < human.facts["heldout"]["words"] / human.facts["train"]["words"] < 0.12
     assert human.facts["path"] == str(Path(options["path"])) and human.facts["version"] == "0.0.0"
     assert human.heldout.texts == divide(named(TEXTS), 0.1)[1].texts  # the same in every format
@@ -614,8 +616,8 @@ def test_data_files_that_are_not_utf8(hub: Path, format: str, content: bytes, by
 def test_one_file_by_paragraphs(tmp_path: Path) -> None:
     path = text_file(tmp_path / "book.txt", count=60)
     human = loaded("files", path=str(path))
-    assert sorted(human.train.texts + human.heldout.texts) == sorted(documents(60))
-    assert human.train.sources[0] == "book.txt:1" and "book.txt:3" in human.train.sources + human.heldout.sources
+    assert sorted([*human.train.texts, *human.heldout.texts]) == sorted(documents(60))
+    assert human.train.sources[0] == "book.txt:1" and "book.txt:3" in [*human.train.sources, *human.heldout.sources]
     assert human.facts["path"] == str(path)
 
 
@@ -625,7 +627,9 @@ def test_a_folder_of_many_files_has_a_document_in_each(tmp_path: Path) -> None:
         (tmp_path / "sub" / f"{i:02}.txt").write_text(f"{text}\n\nThe end.\n", encoding="utf-8")
     (tmp_path / "notes.md").write_text("not this one", encoding="utf-8")
     human = files(path=str(tmp_path))
-    found = dict(zip(human.train.sources + human.heldout.sources, human.train.texts + human.heldout.texts, strict=True))
+    found = dict(
+        zip([*human.train.sources, *human.heldout.sources], [*human.train.texts, *human.heldout.texts], strict=True)
+    )
     assert found == {f"sub/{i:02}.txt": f"{text}\n\nThe end.\n" for i, text in enumerate(documents(25))}
     apart = files(path=str(tmp_path), document="paragraph")
     assert len(apart.train) + len(apart.heldout) == 50

@@ -191,8 +191,8 @@ def test_the_loss_is_a_mean_over_trained_tokens_of_the_batch() -> None:
     options = TrainOptions(unit="document", block_size=6, batch_size=8, steps=1)
     blocks = training_blocks(corpus, options, BOS, EOS, 0)
     with torch.no_grad():
-        logits = module(torch.from_numpy(blocks.inputs)).logits
-    expected = cross_entropy(logits.flatten(0, 1), torch.from_numpy(blocks.labels).flatten())
+        logits = module(torch.from_numpy(blocks.inputs.astype(np.int64))).logits
+    expected = cross_entropy(logits.flatten(0, 1), torch.from_numpy(blocks.labels.astype(np.int64)).flatten())
     [record] = fit(module, blocks, options, FLOAT32, 0, Silent())
     assert record["loss"] == pytest.approx(float(expected), rel=1e-6) and record["tokens"] == 9
 

@@ -107,8 +107,10 @@ def test_the_weights_that_validate_best_are_kept() -> None:
     given = TrainOptions(block_size=8, validation=0.25)
     _, held = fitting._parts(blocks(given, 40), given, 5)
     with torch.no_grad():
-        logits = module(torch.from_numpy(held.inputs)).logits
-        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), torch.from_numpy(held.labels).flatten())
+        logits = module(torch.from_numpy(held.inputs.astype(np.int64))).logits
+        loss = torch.nn.functional.cross_entropy(
+            logits.flatten(0, 1), torch.from_numpy(held.labels.astype(np.int64)).flatten()
+        )
     assert float(loss) == pytest.approx(min(looks), rel=1e-5)
     stopped = fitted(**options, patience=2)[1]
     assert [record["validation_loss"] for record in stopped if "validation_loss" in record] == looks[: best + 3]

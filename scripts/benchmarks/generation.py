@@ -157,7 +157,7 @@ def nature(settings: Settings) -> Iterator[Row]:
     shape = Shape(
         12, 768, 12, 50257, prompt=64, new=64, beams=5, documents=round(37_500 * settings.size), device="cuda"
     )
-    tokens = np.random.default_rng(0).integers(1, shape.vocabulary, (shape.documents, 65))
+    tokens = np.random.default_rng(0).integers(1, shape.vocabulary, (shape.documents, 65), dtype=np.int32)
     compute = ComputeOptions(device="cuda", precision="bfloat16")
 
     def work() -> None:
