@@ -57,16 +57,15 @@ class NoModel(CausalLM):
     ) -> Corpus:
         """The human rows, as many drawn with replacement: what a perfect model that resamples would write."""
         drawn = human.take(np.random.default_rng(seed).integers(len(human), size=len(human)))
-        assert drawn.texts is not None
-        return Corpus.of_tokens([drawn.tokens(i) for i in range(len(drawn))], generation, texts=drawn.texts)
+        return Corpus.of_tokens(drawn.rows(), generation, texts=drawn.texts)
 
     def score(self, model: LanguageModel, corpus: Corpus, progress: Progress, *, by_token: bool = False) -> Scores:
         """Random nats."""
         assert corpus.offsets is not None
-        nats = np.random.default_rng(len(corpus)).exponential(5.0, len(corpus.values)).astype(np.float32)
-        every = TokenScores(nats, np.full(len(nats), 0.3, np.float32), nats < 1)
-        sums = np.add.reduceat(nats.astype(np.float64), corpus.offsets[:-1])
-        return Scores(sums, corpus.lengths, every if by_token else None)
+        nats = 5 * np.random.default_rng(len(corpus)).standard_exponential(len(corpus.values), np.float32)
+        sums = np.add.reduceat(nats, corpus.offsets[:-1]).astype(np.float64)
+        every = TokenScores(nats, np.full(len(nats), 0.3, np.float32), nats < 1) if by_token else None
+        return Scores(sums, corpus.lengths, every)
 
 
 def watched(steps: list[dict[str, Any]]) -> Callable[..., Artefact[Any]]:
