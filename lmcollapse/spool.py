@@ -6,12 +6,14 @@ of any size can be gone through by rows. A file has no name from the start: it g
 
 from __future__ import annotations
 
+import io
 import tempfile
+import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import Any, overload
+from typing import IO, Any, Literal, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -43,34 +45,34 @@ class Spool:
 
     def __init__(self, kind: npt.DTypeLike) -> None:
         self.kind = np.dtype(kind)
-        self._file = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY, dir=_places[-1])  # noqa: SIM115
+        self._file: IO[bytes] = io.BytesIO()
 
     def append(self, entries: npt.ArrayLike) -> None:
         """Put entries at the end. Raises OSError where the disk is full."""
         flat = np.asarray(entries)
         for first in range(0, len(flat), AT_ONCE):
             self._file.write(flat[first : first + AT_ONCE].astype(self.kind, copy=False).tobytes())
+            if isinstance(self._file, io.BytesIO) and self._file.tell() > IN_MEMORY:
+                held, self._file = self._file, tempfile.TemporaryFile(dir=_places[-1])  # noqa: SIM115
+                weakref.finalize(self, self._file.close)  # what is mapped stays
+                self._file.write(held.getbuffer())
 
-    def finish(self) -> npt.NDArray[Any]:
-        """`(entries,)`, read only."""
-        if self._file.tell() <= IN_MEMORY:
-            self._file.seek(0)
-            return np.frombuffer(self._file.read(), self.kind)
-        self._file.rollover()
+    def finish(self, mode: Literal["r", "r+"] = "r") -> npt.NDArray[Any]:
+        """`(entries,)`, mapped where there are many; to be read, or to be written to as well."""
         self._file.flush()
-        return np.asarray(np.memmap(self._file._file, self.kind, "r"))
+        if isinstance(self._file, io.BytesIO):
+            held = np.frombuffer(self._file.getvalue(), self.kind)
+            return held if mode == "r" else held.copy()
+        return np.asarray(np.memmap(self._file, self.kind, mode))
 
 
 def zeros(entries: int, kind: npt.DTypeLike) -> npt.NDArray[Any]:
     """`(entries,)` zeros that can be written to. Raises OSError where the disk is full."""
-    if entries * np.dtype(kind).itemsize <= IN_MEMORY:
-        return np.zeros(entries, kind)
     spool = Spool(kind)  # written and not merely sized: a mapped file without its place on disk ends in a bus error
     nothing = np.zeros(AT_ONCE, kind)
     for first in range(0, entries, AT_ONCE):
         spool.append(nothing[: entries - first])
-    spool.finish()
-    return np.asarray(np.memmap(spool._file._file, spool.kind, "r+"))
+    return spool.finish("r+")
 
 
 def joined(parts: Iterable[npt.ArrayLike], kind: npt.DTypeLike) -> npt.NDArray[Any]:
