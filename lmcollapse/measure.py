@@ -16,6 +16,7 @@ from rich.table import Table
 from lmcollapse.catalog import CATALOG, find
 from lmcollapse.metrics.scene import MOST_WORDS, HumanText, Scene, parts
 from lmcollapse.options import options_of, suggestion
+from lmcollapse.parquet import column_of
 from lmcollapse.progress import number
 from lmcollapse.readings import read_off
 from lmcollapse.types import Progress, Reading, Silent, UserError
@@ -181,8 +182,8 @@ def _parquet(file: Path, column: str) -> Iterator[str]:
         table = pq.ParquetFile(file)
         if column not in table.schema_arrow.names:
             raise UserError(f"{file}: has no column '{column}'" + suggestion(column, table.schema_arrow.names))
-        for batch in table.iter_batches(columns=[column], batch_size=4096):
-            for text in batch.column(0).to_pylist():
+        for piece in column_of(table, column):
+            for text in piece.to_pylist():
                 yield _checked(text, file, column)
     except pa.ArrowInvalid as error:
         raise UserError(f"{file}: no parquet file ({error})") from None

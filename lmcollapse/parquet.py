@@ -35,7 +35,7 @@ BORN = b"lmcollapse"
 """Key of a corpus file's metadata; its value is what `birth` gives, as JSON."""
 
 
-ROW_GROUP = 1 << 26
+ROW_GROUP = 1 << 25
 """Bytes, before they are compressed, that are written at once."""
 ROW_GROUP_ROWS = 1 << 20
 BATCH = 1 << 12
@@ -152,12 +152,18 @@ def read_corpus(file: Path) -> Corpus:
         )
 
 
+def column_of(table: pq.ParquetFile, name: str) -> Iterator[Any]:
+    """A column in pieces, of which one at a time is in memory."""
+    for group in range(table.num_row_groups):  # a reader of several holds on to those that it has read
+        for batch in table.iter_batches(BATCH, row_groups=[group], columns=[name]):
+            yield batch.column(0)
+
+
 def _columns(table: pq.ParquetFile, name: str) -> Iterator[Any]:
-    """A column in pieces."""
-    for batch in table.iter_batches(BATCH, columns=[name]):
-        if batch.column(0).null_count:
+    for piece in column_of(table, name):
+        if piece.null_count:
             raise ValueError(f"there is no {name} in every row")
-        yield batch.column(0)
+        yield piece
 
 
 def _numbers(table: pq.ParquetFile, name: str) -> Any:
