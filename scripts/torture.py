@@ -63,7 +63,7 @@ KILLS = 8
 LEAST = 0.1
 """Seconds between the first two kills, on average: a run that is over sooner would hardly start in between."""
 GROWTH = 1.15
-"""Of that average with every kill, so that a run comes to its end although some step takes longer than the first pauses."""
+"""Of that average with every kill: a run comes to its end although some step takes longer than the first pauses."""
 
 
 @dataclass
