@@ -97,7 +97,13 @@ def read_record(folder: Path) -> dict[str, Any] | None:
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return record if isinstance(record, dict) and {"ingredients", "facts", "files"} <= set(record) else None
+    whole = isinstance(record, dict) and {"ingredients", "facts", "files"} <= set(record)
+    return record if whole and all(map(_stays_inside, record["files"])) else None
+
+
+def _stays_inside(name: str) -> bool:
+    """Whether a name can be that of a file in a folder; a record that leads elsewhere was not written by a run."""
+    return not Path(name).is_absolute() and ".." not in Path(name).parts
 
 
 def is_pruned(folder: Path) -> bool:
@@ -106,7 +112,13 @@ def is_pruned(folder: Path) -> bool:
 
 
 def damaged(folder: Path, record: Facts) -> list[str]:
-    """Files of a finished step that are missing, changed, or not in its record; of a pruned one none need be there."""
+    """Files of a finished step that are missing, changed, or not in its record; of a pruned one none need be there.
+
+    A link counts as changed: what it leads to is no part of the run.
+    """
+    links = [file for file in (folder, *folder.rglob("*")) if file.is_symlink()]
+    if links:
+        return sorted(str(link.relative_to(folder)) for link in links)
     there = set(names_in(folder)) - {RECORD, *record.get("logs", ())}
     names = sorted(there - set(record["files"]) if record.get("pruned") else there ^ set(record["files"]))
     return names + [
