@@ -64,7 +64,9 @@ def _dispatch(given: Sequence[str]) -> None:
 def _fail(message: str) -> int:
     if not processes.is_first():
         time.sleep(30)  # as a rule the first process has met with the same, says so and ends all of them
-    print("lmcollapse: " + " ".join(message.split()), file=sys.stderr)
+    from lmcollapse.progress import printable
+
+    print("lmcollapse: " + printable(" ".join(message.split())), file=sys.stderr)
     return 2
 
 
@@ -142,7 +144,7 @@ def sweep(
 def _carried_out(planned: Sweep, where: Where, *, stderr: bool = False) -> Outcome | None:
     """What came of the runs of a sweep, failures told; None in a process that speaks not."""
     from lmcollapse.executors.carry_out import carry_out
-    from lmcollapse.progress import Terminal
+    from lmcollapse.progress import Terminal, printable
 
     if not processes.is_first():
         carry_out(planned, where)
@@ -150,7 +152,7 @@ def _carried_out(planned: Sweep, where: Where, *, stderr: bool = False) -> Outco
     with Terminal(Console(stderr=stderr, highlight=False)) as progress:
         outcome = carry_out(planned, where, progress)
     for name, why in outcome.failed.items():
-        print(f"failed: {name}: {why}", file=sys.stderr)
+        print(printable(f"failed: {name}: {why}"), file=sys.stderr)
     return outcome
 
 
@@ -518,12 +520,12 @@ def export(
         account: user or organisation on the hub that will have them; the cards name each other by it.
     """
     from lmcollapse.export import export
-    from lmcollapse.progress import Terminal
+    from lmcollapse.progress import Terminal, printable
 
     with Terminal(Console(stderr=True, highlight=False)) as progress:
         made = export(run, out, account=account, progress=progress)
     for note in made.notes:
-        print(f"note: {note}", file=sys.stderr)
+        print(printable(f"note: {note}"), file=sys.stderr)
     for folder, _, kind in made.folders:
         print(f"{kind}: {folder}")
     print("read the cards and add a licence; this uploads them:")
@@ -616,7 +618,8 @@ def sample(
     from lmcollapse.sampling import sample
 
     texts, options = sample(model_folder(checkpoint), n, overrides, seed)
-    print("sampled with " + (", ".join(f"{k} {v}" for k, v in options.items()) or "the defaults"), file=sys.stderr)
+    settings = ", ".join(f"{key} {value}" for key, value in options.items())
+    print(printable(f"sampled with {settings or 'the defaults'}"), file=sys.stderr)
     for index, text in enumerate(texts):
         print(f"── {index} " + "─" * 40)
         print(printable(text))

@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from rich.markup import escape
 from rich.table import Table
 
 from lmcollapse.catalog import CATALOG, find
 from lmcollapse.metrics.scene import MOST_WORDS, HumanText, Scene, parts
 from lmcollapse.options import options_of, suggestion
 from lmcollapse.parquet import column_of
-from lmcollapse.progress import number
+from lmcollapse.progress import literal, number
 from lmcollapse.readings import read_off
 from lmcollapse.types import Progress, Reading, Silent, UserError
 
@@ -72,7 +71,7 @@ def comparison_table(found: Comparison) -> Table:
     for reading, human in zip(found.corpus, found.human, strict=True):
         shown.add_row(reading.name, *_cells(reading), *_cells(human))
     notes = sorted({reading.note for reading in (*found.corpus, *found.human) if reading.note})
-    shown.caption = "\n".join(f"n/a: {escape(note)}" for note in notes) or None
+    shown.caption = "\n".join(f"n/a: {literal(note)}" for note in notes) or None
     return shown
 
 

@@ -125,7 +125,7 @@ class Terminal:
         return f"{before}about {span(rest * sum(self._took) / len(self._took))} left" if rest and self._took else ""
 
     def _print(self, line: str) -> None:
-        self.console.print(escape(line), soft_wrap=True)
+        self.console.print(literal(line), soft_wrap=True)
 
     def _render(self) -> Group:
         parts = [measures_table(self.table)] if self.table else []
@@ -168,6 +168,11 @@ def number(value: float | None) -> str:
 def printable(text: str) -> str:
     """Text from elsewhere without the control characters that could steer a terminal."""
     return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def literal(text: str) -> str:
+    """Text from elsewhere for rich: shown as it stands, with nothing taken for markup and nothing that steers."""
+    return escape(printable(text))
 
 
 def span(seconds: float) -> str:

@@ -155,11 +155,18 @@ def _write_traced(trace: Trace, folder: Path, chains: int) -> None:
 
 def read_models(run: Path) -> dict[int, State]:
     """The models of some generations of the traced chains, by generation."""
+    from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
     found: dict[int, State] = {}
     for file in sorted(run.glob("generations_*/models.safetensors")):
-        for key, array in load_file(file).items():
+        try:
+            stored = load_file(file)
+        except SafetensorError as error:
+            raise UserError(
+                f"{file}: damaged ({error}); `lmcollapse run` with the same command makes it again"
+            ) from None
+        for key, array in stored.items():
             generation, _, name = key.partition(".")
             found.setdefault(int(generation), {})[name] = array
     return dict(sorted(found.items()))

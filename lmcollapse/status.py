@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Group
-from rich.markup import escape
 from rich.table import Table
 
-from lmcollapse.progress import SHOWN, number, printable, shown
+from lmcollapse.progress import SHOWN, literal, number, shown
 from lmcollapse.records import LOCK, RECORD, holder, read_manifest, read_metrics
 from lmcollapse.results import condition_of
 from lmcollapse.steps import ARTEFACTS, folder_of
@@ -110,5 +109,5 @@ def _table(measures: Sequence[tuple[str, str]], runs: Sequence[RunStatus]) -> Ta
     for run in runs:
         figures = [number(run.last.get(key)) for key, _ in measures]
         words = (run.name, run.condition, f"{run.done}/{run.generations}", run.state)
-        drawn.add_row(*(escape(printable(word)) for word in words), *figures)
+        drawn.add_row(*(literal(word) for word in words), *figures)
     return drawn

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from rich.markup import escape
 from rich.table import Table
 
-from lmcollapse.progress import number
+from lmcollapse.progress import literal, number
 from lmcollapse.trajectories import Subject, Trajectory, families, slope, subjects
 
 
@@ -123,12 +122,12 @@ def summaries_table(found: pd.DataFrame) -> Table:
     for heading in ("first", "last", "change, 95 %", "warns", "t½"):
         shown.add_column(heading, justify="right", no_wrap=heading != "change, 95 %")
     for run, rows in found.groupby("run", sort=False):
-        shown.add_row(f"[bold]{escape(str(run))}[/bold]")
+        shown.add_row(f"[bold]{literal(str(run))}[/bold]")
         for row in rows.sort_values("first_warning", kind="stable").itertuples():
             warns = {"yes": str(row.first_warning), "no": "no"}.get(str(row.warning), "?")
             halved = f"{row.half_life:.1f}" if row.half_life_note == "reached" else "–"
             change = f"{_number(row.change_low)} … {_number(row.change_high)}"
-            shown.add_row(escape(str(row.measure)), _number(row.first), _number(row.last), change, warns, halved)
+            shown.add_row(literal(str(row.measure)), _number(row.first), _number(row.last), change, warns, halved)
     return shown
 
 

@@ -11,13 +11,12 @@ from pathlib import Path
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.markup import escape
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 from lmcollapse.costs import costs
-from lmcollapse.progress import measures_table, number, printable, span
+from lmcollapse.progress import literal, measures_table, number, printable, span
 from lmcollapse.records import LOCK, MANIFEST, METRICS, holder
 from lmcollapse.status import RunStatus, headings, status_of
 from lmcollapse.sweeps import failure, known_runs
@@ -232,7 +231,7 @@ def _heading(view: View, width: int) -> list[RenderableType]:
     shown = ProgressBar(total=max(total, 1), completed=done, width=min(40, width // 2))
     bar.add_row(shown, f"{done}/{total} generations")
     title = Text(printable(str(view.directory)), "bold", no_wrap=True, overflow="ellipsis")
-    return [title, escape(printable(" · ".join(words))), bar]
+    return [title, literal(" · ".join(words)), bar]
 
 
 def _runs(runs: Sequence[Watched], width: int) -> Table:
@@ -248,8 +247,8 @@ def _runs(runs: Sequence[Watched], width: int) -> Table:
         table.add_column("" if place == 0 else heading, no_wrap=True, justify="right")
     for run in runs:
         status = run.status
-        cells = [escape(printable(status.name)), f"{status.done}/{status.generations or '?'}"]
-        cells.append(escape(printable(run.reason if run.state == "failed" and run.reason else _state(run))))
+        cells = [literal(status.name), f"{status.done}/{status.generations or '?'}"]
+        cells.append(literal(run.reason if run.state == "failed" and run.reason else _state(run)))
         for place, (key, _) in enumerate(shown):
             if place == 0:
                 cells.append(curve(status.readings, key))

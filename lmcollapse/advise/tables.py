@@ -6,11 +6,10 @@ from typing import Any
 
 import numpy as np
 from rich.console import Group
-from rich.markup import escape
 from rich.table import Table
 
 from lmcollapse.advise.conclusion import Advice
-from lmcollapse.progress import number
+from lmcollapse.progress import literal, number
 
 
 def advice_table(advice: Advice) -> Group:
@@ -19,7 +18,7 @@ def advice_table(advice: Advice) -> Group:
     exact = [] if advice.exact is None else [f"by theory it is {advice.exact:.3g}"]
     interval = f"95 % interval {advice.answer.low:g} … {advice.answer.high:g}"
     return Group(
-        f"{escape(advice.measure)} in generation {last}, against human text alone ({advice.policy})",
+        f"{literal(advice.measure)} in generation {last}, against human text alone ({advice.policy})",
         "",
         _losses(advice),
         "",
@@ -35,7 +34,7 @@ def advice_table(advice: Advice) -> Group:
 
 
 def _losses(advice: Advice) -> Table:
-    drawn = _empty("human share", escape(advice.measure), "loss", "95 % interval", "fitted")
+    drawn = _empty("human share", literal(advice.measure), "loss", "95 % interval", "fitted")
     theory = bool(advice.shares["exact"].notna().any())
     if theory:
         drawn.add_column("theory", justify="right", no_wrap=True)

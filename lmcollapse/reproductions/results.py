@@ -10,12 +10,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from rich.markup import escape
 from rich.table import Table
 
 import lmcollapse
 from lmcollapse.files import write_atomically, write_json
-from lmcollapse.progress import number
+from lmcollapse.progress import literal, number
 from lmcollapse.records import RECORD, read_manifest, read_record
 from lmcollapse.reproductions.evidence import Evidence, Finding
 from lmcollapse.reproductions.panels import Panel
@@ -130,10 +129,10 @@ def findings_table(findings: Sequence[Finding]) -> Table:
     shown.add_column("published")
     for finding in findings:
         shown.add_row(
-            escape(finding.claim),
+            literal(finding.claim),
             finding.verdict,
-            escape(f"{interval(finding)}: {finding.statistic}"),
-            escape(finding.published),
+            literal(f"{interval(finding)}: {finding.statistic}"),
+            literal(finding.published),
         )
     return shown
 

@@ -7,9 +7,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
-from rich.markup import escape
 from rich.table import Table
 
+from lmcollapse.progress import literal
 from lmcollapse.trajectories import Subject, families, subjects
 from lmcollapse.verdicts.definitions import DEFINITIONS, Thresholds, undecidable
 
@@ -58,8 +58,8 @@ def verdicts_table(found: pd.DataFrame) -> Table:
     shown.add_column("because")
     for run, rows in found.groupby("run", sort=False):
         shown.add_row(
-            "[bold]run[/bold]", "", f"[bold]{escape(str(run))}[/bold], to generation {rows['generation'].iloc[0]}"
+            "[bold]run[/bold]", "", f"[bold]{literal(str(run))}[/bold], to generation {rows['generation'].iloc[0]}"
         )
         for row in rows.itertuples():
-            shown.add_row(str(row.definition), str(row.verdict), escape(str(row.sentence)))
+            shown.add_row(str(row.definition), str(row.verdict), literal(str(row.sentence)))
     return shown

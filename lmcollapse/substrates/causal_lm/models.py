@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -195,12 +196,35 @@ def read_module(options: ModelOptions) -> PreTrainedModel:
 def check_weights(options: ModelOptions) -> None:
     """UserError for a local folder without safetensors; what the hub has is found out when it is fetched."""
     folder = Path(source_of(options)[0])
+    if (
+        folder / "adapter_config.json"
+    ).is_file():  # transformers would lay it over the model wherever peft is installed
+        raise UserError(
+            f"model '{options.name}' holds an adapter (adapter_config.json); merge it into the model, as with peft's "
+            "merge_and_unload, and give that"
+        )
+    for index in sorted(folder.glob("*.safetensors.index.json")) if folder.is_dir() else ():
+        _check_index(index, options)
     if folder.is_dir() and not any(folder.glob("*.safetensors")):
         there = ", ".join(sorted(file.name for file in folder.glob("*.bin"))) or "no weights"
         raise UserError(
             f"model '{options.name}' has no safetensors ({there}); pickled weights are never loaded, since they can "
             "run code: save it as safetensors where you trust it"
         )
+
+
+def _check_index(index: Path, options: ModelOptions) -> None:
+    """UserError where an index names anything but safetensors beside it: transformers reads whatever it names."""
+    try:
+        named = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"model '{options.name}': {index.name} is damaged ({error!r}); give a complete model") from None
+    for name in named:
+        if not isinstance(name, str) or Path(name).name != name or not name.endswith(".safetensors"):
+            raise UserError(
+                f"model '{options.name}': {index.name} names '{name}', and only safetensors in the same folder are "
+                "loaded; save the model again where you trust it"
+            )
 
 
 def load_pretrained(options: ModelOptions) -> LanguageModel:
