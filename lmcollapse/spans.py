@@ -18,7 +18,7 @@ from lmcollapse.readings import load_readings, write_readings
 from lmcollapse.records import Facts
 from lmcollapse.steps import REFERENCE
 from lmcollapse.store import Artefact, Run
-from lmcollapse.types import Floats, Progress, Reading, State
+from lmcollapse.types import Floats, Progress, Reading, State, UserError
 
 PERCENTILES = (5, 50, 95)
 """Of each measure over the chains, beside its mean."""
