@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 Executor = Annotated[Where, arg(name="")]
 
+LONGEST = 3000
+"""Characters of a message about something that cannot be used."""
+
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point of `lmcollapse`.
@@ -64,7 +67,12 @@ def _dispatch(given: Sequence[str]) -> None:
 def _fail(message: str) -> int:
     if not processes.is_first():
         time.sleep(30)  # as a rule the first process has met with the same, says so and ends all of them
-    print("lmcollapse: " + " ".join(message.split()), file=sys.stderr)
+    from lmcollapse.progress import printable
+
+    line = printable(" ".join(message.split()))
+    if len(line) > LONGEST:  # somebody's text is in it
+        line = f"{line[: LONGEST // 2]} … {line[-LONGEST // 4 :]}"
+    print(f"lmcollapse: {line}", file=sys.stderr)
     return 2
 
 

@@ -11,6 +11,7 @@ import argparse
 import importlib
 import json
 import os
+import pkgutil
 import random
 import re
 import sys
@@ -38,10 +39,12 @@ os.environ.update(
 from fuzzing import cases, configurations, runs, tables, texts  # noqa: E402
 from fuzzing.cases import Case, Done, Outcome  # noqa: E402
 
+import lmcollapse  # noqa: E402
 from lmcollapse.files import write_json  # noqa: E402
 
 KINDS = {"configuration": 54, "run": 6, "text": 12, "table": 12, "run directory": 16}
 """Of a hundred cases, how many are of each kind."""
+HEAVY = ("torch", "transformers", "datasets", "matplotlib.pyplot", "scipy.stats", "sklearn.decomposition", "pandas")
 AT_ONCE = 2
 WORDS = 1800
 """Of the human text."""
@@ -91,6 +94,10 @@ class Maker:
     def _warm_up(self) -> None:
         """Make the runs, in children, and import here what they import: a process that computes cannot be forked."""
         names = self.folder / "modules.txt"
+        for module in [*HEAVY, *(each.name for each in pkgutil.walk_packages(lmcollapse.__path__, "lmcollapse."))]:
+            if module != "lmcollapse.__main__":
+                with suppress(ImportError):  # what is not installed
+                    importlib.import_module(module)
         commands = runs.prepare(self.made, self.human) if {"run directory", "text"} & set(self.kinds) else {}
         needed = [commands[name] for name in commands if "run directory" in self.kinds or name == "language model"]
         more = [["status", "RUN"], ["verify", "RUN"], ["verdicts", "RUN"], ["plot", "RUN", "--out", "OUT/figures"]]

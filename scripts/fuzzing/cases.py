@@ -36,7 +36,7 @@ LONGEST = 4000
 WROTE = ("open", "os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.symlink", "os.link", "os.truncate", "os.chmod")
 """Audit events of what changes files, by their paths."""
 PROGRAMS = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn")
-HARMLESS_PROGRAMS = ("uname", "lscpu", "/sbin/ldconfig")
+HARMLESS_PROGRAMS = ("uname", "lscpu", "/sbin/ldconfig", "fc-list")
 """What the standard library asks about the machine."""
 
 
