@@ -153,12 +153,19 @@ class Texts(Sequence[str]):
         """These strings; a lone surrogate is kept as it is."""
         if isinstance(texts, Texts):
             return texts
-        data, lengths = Spool(np.uint8), Spool(np.int64)
-        source = iter(texts)
-        while encoded := [text.encode("utf-8", "surrogatepass") for text in islice(source, 256)]:
-            data.append(np.frombuffer(b"".join(encoded), np.uint8))
-            lengths.append([len(each) for each in encoded])
-        return cls(data.finish(), ends(lengths.finish()))
+        return cls.columns(((text,) for text in texts), 1)[0]
+
+    @classmethod
+    def columns(cls, rows: Iterable[Sequence[str]], count: int) -> list[Texts]:
+        """The columns of rows of so many strings each, which are gone through once."""
+        growing = [(Spool(np.uint8), Spool(np.int64)) for _ in range(count)]
+        source = iter(rows)
+        while some := list(islice(source, 256)):
+            for (data, lengths), column in zip(growing, zip(*some, strict=True), strict=True):
+                encoded = [text.encode("utf-8", "surrogatepass") for text in column]
+                data.append(np.frombuffer(b"".join(encoded), np.uint8))
+                lengths.append([len(each) for each in encoded])
+        return [cls(data.finish(), ends(lengths.finish())) for data, lengths in growing]
 
     @classmethod
     def concatenate(cls, parts: Sequence[Texts]) -> Texts:

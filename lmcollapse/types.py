@@ -66,6 +66,11 @@ class Documents:
     def __post_init__(self) -> None:
         assert len(self.texts) == len(self.sources), (len(self.texts), len(self.sources))
 
+    @classmethod
+    def of(cls, pairs: Iterable[tuple[str, str]]) -> Documents:
+        """Documents out of their texts and sources, which are gone through once."""
+        return cls(*Texts.columns(pairs, 2))
+
     def __len__(self) -> int:
         return len(self.texts)
 

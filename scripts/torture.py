@@ -61,7 +61,9 @@ REAL = 0.1
 KILLS = 8
 """Of each run, about; moments are drawn without memory, so that a stretch is hit as often as it is long."""
 LEAST = 0.1
-"""Seconds between two kills, on average: a run that is over sooner would hardly start in between."""
+"""Seconds between the first two kills, on average: a run that is over sooner would hardly start in between."""
+GROWTH = 1.15
+"""Of that average with every kill: a run comes to its end although some step takes longer than the first pauses."""
 
 
 @dataclass
@@ -115,7 +117,7 @@ def torture(folder: Path, name: str, count: Count, moments: random.Random, end: 
     began = time.monotonic()
     assert wait(fork(lambda: run(load(file), folder / "whole"))) == 0, f"{name}: the uninterrupted run failed"
     takes = time.monotonic() - began
-    out, starts = folder / "killed", 0
+    out, starts, pause = folder / "killed", 0, max(LEAST, takes / KILLS)
     while True:
         real = moments.random() < REAL
         process = command(file, out) if real else fork(lambda: run(load(file), out))
@@ -123,10 +125,11 @@ def torture(folder: Path, name: str, count: Count, moments: random.Random, end: 
         if real:
             wait_for_the_run(process, out)
         # when time is up, a run is left to come through
-        status = wait(process, None if time.monotonic() > end else moments.expovariate(1 / max(LEAST, takes / KILLS)))
+        status = wait(process, None if time.monotonic() > end else moments.expovariate(1 / pause))
         if status == 0:
             break
         assert status == -signal.SIGKILL, f"{name}: ended with {status} in {out}"
+        pause *= GROWTH
         count.kills += 1
         count.through_the_command += real
         count.at[where(out)] += 1
@@ -175,7 +178,7 @@ def where(out: Path) -> str:
     """The step that a killed run was at, as its directory tells."""
     if not (out / LOCK).exists():
         return "start"
-    words = status_of(out, "killed").state.partition(": ")[2].split(", ")
+    words = status_of(out, "killed").state.partition(": ")[2].replace("before generation 0", "start").split(", ")
     return words[-1] if len(words) > 1 else words[0].partition(" ")[0] or "end"
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
 from lmcollapse.corpora.parts import Share, decoded, divide, join_rows, read_text, split, starts
-from lmcollapse.spool import Texts
 from lmcollapse.types import Documents, Human, UserError
 
 MANY_FILES = 20
@@ -60,29 +60,20 @@ def _documents(path: str, document: Unit, document_start: str | None, pattern: s
         unit = "line"
     elif document == "auto":
         unit = "file" if len(found) >= MANY_FILES else "paragraph"
-    read = [_units(file, file.relative_to(place) if place.is_dir() else Path(file.name), unit) for file in found]
-    if document_start is not None:
-        start = starts(document_start, (line for part in read for line in part.texts))
-        read = [join_rows(part.texts, part.sources, start) for part in read]
-    texts, sources = (
-        Texts.concatenate([Texts.of(strings) for strings in of_all])
-        for of_all in ([part.texts for part in read], [part.sources for part in read])
-    )
-    return Documents(texts, sources)
+    parts = [(file, file.relative_to(place) if place.is_dir() else Path(file.name)) for file in found]
+    if document_start is None:
+        return Documents.of(chain.from_iterable(_units(file, name, unit) for file, name in parts))
+    start = starts(document_start, (line for file, name in parts for line, _ in _units(file, name, unit)))
+    return Documents.of(chain.from_iterable(join_rows(_units(file, name, unit), start) for file, name in parts))
 
 
-def _units(file: Path, name: Path, unit: Unit) -> Documents:
+def _units(file: Path, name: Path, unit: Unit) -> Iterator[tuple[str, str]]:
     """The files, paragraphs or lines of one file, each with the file's name and the line that it begins on."""
     if unit == "file":
-        return Documents([read_text(file)], [name.as_posix()])
-    sources: list[str] = []
-
-    def texts() -> Iterator[str]:
-        line = 1
-        for i, piece in enumerate(split(decoded(file), SEPARATOR[unit])):
-            if i % 2 == 0:  # between two units stands what separates them
-                sources.append(f"{name.as_posix()}:{line}")
-                yield piece
-            line += piece.count("\n")
-
-    return Documents(Texts.of(texts()), Texts.of(sources))
+        yield read_text(file), name.as_posix()
+        return
+    line = 1
+    for i, piece in enumerate(split(decoded(file), SEPARATOR[unit])):
+        if i % 2 == 0:  # between two units stands what separates them
+            yield piece, f"{name.as_posix()}:{line}"
+        line += piece.count("\n")

@@ -178,4 +178,4 @@ def _documents(splits: Mapping[str, Any], split: str, column: str, document_star
     sources = Texts.of(f"{path} {split} {row}" for row in range(len(texts)))
     if document_start is None:
         return Documents(texts, sources)
-    return join_rows(texts, sources, starts(document_start, texts))
+    return Documents.of(join_rows(zip(texts, sources, strict=True), starts(document_start, texts)))

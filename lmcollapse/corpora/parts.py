@@ -43,7 +43,7 @@ class Kind(Generic[Data]):
 
     unit: str
     sizes: Callable[[Data], Ints]
-    keys: Callable[[Data], list[bytes]]
+    keys: Callable[[Data], Iterable[bytes]]
     cleaned: Callable[[Data], Data]
     facts: Callable[[Data], dict[str, Any]]
     least: Mapping[str, int]
@@ -97,7 +97,7 @@ def _without_empty(documents: Documents) -> Documents:
 TEXT = Kind[Documents](
     unit="words",
     sizes=lambda documents: np.fromiter((len(text.split()) for text in documents.texts), np.int64),
-    keys=lambda documents: [key_of(text) for text in documents.texts],
+    keys=lambda documents: map(key_of, documents.texts),
     cleaned=_without_empty,
     facts=lambda documents: {
         "documents": len(documents),
@@ -110,7 +110,7 @@ TEXT = Kind[Documents](
 IMAGES = Kind[Images](
     unit="images",
     sizes=lambda images: np.ones(len(images), np.int64),
-    keys=lambda images: [_digest(hashlib.sha256(image.tobytes()).hexdigest()) for image in images.pixels],
+    keys=lambda images: (_digest(hashlib.sha256(image.tobytes()).hexdigest()) for image in images.pixels),
     cleaned=lambda images: images,
     facts=lambda images: {"shape": list(images.pixels.shape[1:]), "sha256": pixels_fingerprint(images)},
     least={"train": 100, "heldout": 20, "reserve": 1},
@@ -129,7 +129,7 @@ def divide(
     kind : TEXT by default.
     """
     like: Kind[Any] = kind or TEXT
-    digests = like.keys(rows) if keys is None else [_digest(key) for key in keys]
+    digests = list(like.keys(rows) if keys is None else map(_digest, keys))
     sizes: dict[bytes, int] = {}
     for key, size in zip(digests, like.sizes(rows).tolist(), strict=True):
         sizes[key] = sizes.get(key, 0) + size
@@ -159,26 +159,21 @@ def starts(document_start: str, rows: Iterable[str]) -> re.Pattern[str]:
     return pattern
 
 
-def join_rows(rows: Iterable[str], sources: Iterable[str], start: re.Pattern[str]) -> Documents:
-    """Documents out of rows, such as the lines of a file: a row that `start` matches begins the next one.
+def join_rows(rows: Iterable[tuple[str, str]], start: re.Pattern[str]) -> Iterator[tuple[str, str]]:
+    """Documents, with their sources, out of rows such as the lines of a file: one that `start` matches begins another.
 
     Rows are joined as they are, each on a line of its own. A document has the source of its first row.
     """
-    origins: list[str] = []
-
-    def texts() -> Iterator[str]:
-        text: list[str] = []
-        for row, source in zip(rows, sources, strict=True):
-            if not origins or start.search(row):
-                if text:
-                    yield "".join(text)
-                text = []
-                origins.append(source)
-            text.append(row if row.endswith("\n") else row + "\n")
-        if text:
-            yield "".join(text)
-
-    return Documents(Texts.of(texts()), Texts.of(origins))
+    text: list[str] = []
+    origin = ""
+    for row, source in rows:
+        if not text or start.search(row):
+            if text:
+                yield "".join(text), origin
+            text, origin = [], source
+        text.append(row if row.endswith("\n") else row + "\n")
+    if text:
+        yield "".join(text), origin
 
 
 def read_text(path: Path) -> str:
@@ -258,7 +253,7 @@ def finish(
         left, _ = _without(left, parts["reserve"], kind)  # copies go together
     parts["train"], facts["train"] = _cut(left, kind, train, np.random.default_rng([seed, 0]))
     parts["heldout"], facts["heldout"] = _cut(held, kind, heldout, np.random.default_rng([seed, 1]))
-    assert set(kind.keys(parts["train"])).isdisjoint(kind.keys(parts["heldout"])), "training and held-out parts overlap"
+    assert set(kind.keys(parts["heldout"])).isdisjoint(kind.keys(parts["train"])), "training and held-out parts overlap"
     for part in parts:
         what = "documents" if kind.unit == "words" else kind.unit
         also = f" ({in_both:,} {what} left it because the held-out part has them too)" if in_both else ""
@@ -280,7 +275,7 @@ def _cut(rows: Data, kind: Kind[Data], budget: int | None, rng: np.random.Genera
     if budget is not None:
         order = rng.permutation(order)
         order = order[: np.searchsorted(np.cumsum(sizes[order]), budget) + 1]
-    chosen = rows.take(order.tolist())
+    chosen = rows.take(order)
     counted = {
         kind.unit: int(sizes[order].sum()),
         f"{kind.unit}_asked": budget,
