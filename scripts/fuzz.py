@@ -36,11 +36,11 @@ os.environ.update(
     }
 )
 
-from fuzzing import cases, configurations, runs, tables, texts  # noqa: E402
-from fuzzing.cases import Case, Done, Outcome  # noqa: E402
+from fuzzing import cases, configurations, runs, tables, texts
+from fuzzing.cases import Case, Done, Outcome
 
-import lmcollapse  # noqa: E402
-from lmcollapse.files import write_json  # noqa: E402
+import lmcollapse
+from lmcollapse.files import write_json
 
 KINDS = {"configuration": 54, "run": 6, "text": 12, "table": 12, "run directory": 16}
 """Of a hundred cases, how many are of each kind."""
@@ -109,14 +109,17 @@ class Maker:
             others = [[w.replace("RUN", out).replace("OUT", str(folder / "out")) for w in one] for one in more]
 
             def work(words: list[str] = words, others: list[list[str]] = others) -> None:
-                for each in [words, *(others if "run directory" in self.kinds else [])]:
-                    cases.cli.main(each)
+                cases.cli.main(words)
+                for each in others if "run directory" in self.kinds else ():
+                    with suppress(SystemExit):  # not every command is for every run
+                        cases.cli.main(each)
                 with names.open("a", encoding="utf-8") as stream:
                     stream.write("\n".join(sys.modules) + "\n")
 
             case = Case(folder, words, seconds=300, work=work)
             cases.SHARED.append(self.folder)
             done = cases.carried_out(case)
+            print(f"{' '.join(words[:2])}: {done.seconds:.0f} s", file=sys.stderr)
             assert done.status == 0, f"{words}: a run that nobody disturbed failed: {done.stderr}"
             cases.remove(case)
         cases.SHARED[:] = [self.folder / "cache"]
@@ -201,7 +204,8 @@ def print_table(counts: Mapping[tuple[str, Outcome], int]) -> None:
     outcomes: tuple[Outcome, ...] = ("right", "error", "defect")
     for kind in [*kinds, "all"]:
         of = {
-            outcome: sum(n for (k, o), n in counts.items() if o == outcome and kind in (k, "all")) for outcome in outcomes
+            outcome: sum(n for (k, o), n in counts.items() if o == outcome and kind in (k, "all"))
+            for outcome in outcomes
         }
         table.add_row(kind, *(f"{number:,}" for number in (sum(of.values()), *of.values())))
     Console(highlight=False).print(table)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 import lmcollapse
-from lmcollapse.files import write_atomically, write_json
+from lmcollapse.files import parse_json, write_atomically, write_json
 from lmcollapse.progress import number
 from lmcollapse.records import RECORD, read_manifest, read_record
 from lmcollapse.reproductions.evidence import Evidence, Finding
@@ -66,7 +65,7 @@ def load(reproduction: Reproduction, folder: Path) -> Judged:
     """The same from the files that `write` has left; the verdicts are computed again from the table."""
     try:
         rows = pd.read_csv(folder / TABLE)
-        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+        about = parse_json((folder / ABOUT).read_bytes())
     except (OSError, ValueError) as error:
         raise UserError(f"{folder}: holds no reproduction that can be read ({error})") from None
     evidence = Evidence(rows)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +13,7 @@ from typing import Any
 from pydantic import Field
 
 from lmcollapse.config import Config, condition, laid_over, lay_over, parse, put, read
-from lmcollapse.files import write_json
+from lmcollapse.files import parse_json, write_json
 from lmcollapse.options import Options, bind
 from lmcollapse.records import LOCK, members_of, read_manifest, read_metrics
 from lmcollapse.sharing import Peers
@@ -170,7 +169,9 @@ def _check_count(options: SweepOptions, where: str) -> None:
     combinations = math.prod(len(values) for values in options.grid.values())
     runs = seeds * max(1, len(options.conditions)) * combinations
     if runs > MOST_RUNS:
-        raise UserError(f"{where}: stands for {runs:,} runs; at most {MOST_RUNS:,} are made: give fewer seeds or values")
+        raise UserError(
+            f"{where}: stands for {runs:,} runs; at most {MOST_RUNS:,} are made: give fewer seeds or values"
+        )
 
 
 def runs_in(directory: Path) -> list[Path]:
@@ -188,7 +189,7 @@ def known_runs(out: Path) -> list[dict[str, Any]]:
     if not file.is_file():
         return []
     try:
-        runs = json.loads(file.read_text(encoding="utf-8"))["runs"]
+        runs = parse_json(file.read_bytes())["runs"]
         for run in runs:
             inside = (out / run["path"]).resolve().relative_to(out.resolve())
             assert str(inside) != "."

@@ -169,7 +169,10 @@ def judged(case: Case, done: Done) -> tuple[Outcome, str]:
         return _clear(case, done)
     if done.status not in (0, 1):
         return "defect", f"exit status {done.status}"
-    wrong = case.right(case, done) if case.right is not None else None
+    try:
+        wrong = case.right(case, done) if case.right is not None else None
+    except Exception as error:  # what is left cannot even be looked at
+        wrong = repr(error)
     if wrong is None and done.status == 1 and case.right is None:
         wrong = f"exit status 1: {_last_line(done.stderr)}"
     return ("right", "") if wrong is None else ("defect", f"wrong answer: {wrong}")

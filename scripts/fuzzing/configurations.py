@@ -204,7 +204,9 @@ def edited(content: bytes, draw: random.Random) -> bytes:
         if what == 0 and data:
             data[min(place, len(data) - 1)] = draw.randrange(256)
         elif what == 1:
-            data[place:place] = draw.choice([b"\0", b"\xff", b"\xed\xa0\x80", b"\xef\xbb\xbf", b"\t", b"\r", b"&a ", b"*a"])
+            data[place:place] = draw.choice(
+                [b"\0", b"\xff", b"\xed\xa0\x80", b"\xef\xbb\xbf", b"\t", b"\r", b"&a ", b"*a"]
+            )
         elif what == 2:
             del data[place : place + draw.randrange(1, 40)]
         elif what == 3:
@@ -227,10 +229,29 @@ def dumped(tree: Any) -> bytes:
 
 def override(tree: Mapping[str, Any], draw: random.Random) -> str:
     """One word after the file."""
-    malformed = ["=", "a", "a..b=1", ".a=1", "a.=1", "a=", "=1", "seed=&a [*a]", "seed=[" * 500, "seed={a: *b}", "a=\ud800"]
+    malformed = [
+        "=",
+        "a",
+        "a..b=1",
+        ".a=1",
+        "a.=1",
+        "a=",
+        "=1",
+        "seed=&a [*a]",
+        "seed=[" * 500,
+        "seed={a: *b}",
+        "a=\ud800",
+    ]
     malformed += ["seed=" + "[" * 5000, "seed=" + "9" * 5000, "policy.kind.x.y.z=1", ".".join("a" * 3000) + "=1"]
     malformed += ["sweep.seeds=3", "sweep.grid.seed=[1]", "\x1b[31m=1", "seed=\x1b[31m", "seed=!!python/name:os.system"]
-    malformed += ["seed=" + bomb(draw), "generations=1e3", "kind=mix", "model.name=/", "corpus.path=/dev/null", "a\nb=1"]
+    malformed += [
+        "seed=" + bomb(draw),
+        "generations=1e3",
+        "kind=mix",
+        "model.name=/",
+        "corpus.path=/dev/null",
+        "a\nb=1",
+    ]
     if draw.random() < 0.4:
         return draw.choice(malformed)
     keys = [".".join(map(str, path)) for path in _paths(tree)] or ["seed"]
@@ -244,7 +265,15 @@ def override(tree: Mapping[str, Any], draw: random.Random) -> str:
 
 
 EXTRA = ["train.epochs", "sampling.temperature", "policy.human_fraction", "model", "model.name", "population.members"]
-EXTRA += ["curation.candidates", "detector", "detector.kind", "measures", "measures.words", "corpus.train_words", "start"]
+EXTRA += [
+    "curation.candidates",
+    "detector",
+    "detector.kind",
+    "measures",
+    "measures.words",
+    "corpus.train_words",
+    "start",
+]
 
 
 def _paths(tree: Any, above: tuple[Any, ...] = ()) -> Any:
@@ -266,7 +295,20 @@ def content(draw: random.Random) -> tuple[bytes, Any, bool]:
     if kind == 3:
         return large_sweep(draw).encode(), {}, True
     if kind == 4:
-        nothing = [b"", b" ", b"\n\n", b"#", b"---", b"...", b"null", b"[]", b"3", b"\xff\xfe\x00", b"\0\0\0", b"\xef\xbb\xbf"]
+        nothing = [
+            b"",
+            b" ",
+            b"\n\n",
+            b"#",
+            b"---",
+            b"...",
+            b"null",
+            b"[]",
+            b"3",
+            b"\xff\xfe\x00",
+            b"\0\0\0",
+            b"\xef\xbb\xbf",
+        ]
         return draw.choice([*nothing, draw.randbytes(200), ("seed: 1\n").encode("utf-16")]), {}, False
     if kind <= 6:
         given = draw.choice(list(REPRODUCTIONS.values()))
@@ -281,7 +323,11 @@ def content(draw: random.Random) -> tuple[bytes, Any, bool]:
     if kind <= 10:
         text = SHIPPED[file] if base is None else yaml.safe_dump(given)
         changed = edited(text.encode(), draw)
-        return (changed + draw.choice(SNIPPETS).encode("utf-8", "surrogatepass") if kind == 10 else changed), given, sweep
+        return (
+            (changed + draw.choice(SNIPPETS).encode("utf-8", "surrogatepass") if kind == 10 else changed),
+            given,
+            sweep,
+        )
     return dumped(mutated(given, draw)), given, sweep
 
 
@@ -292,7 +338,7 @@ def bound(folder: Path, draw: random.Random) -> Case:
     file.write_bytes(data)
     tree = tree if isinstance(tree, Mapping) else {}
     overrides = [override(tree, draw) for _ in range(draw.choice([0, 0, 0, 1, 1, 2, 4]))]
-    words = [word.encode("utf-8", "surrogateescape" if "\udc80" <= word else "replace").decode() for word in overrides]
+    words = [word.encode("utf-8", "surrogateescape" if word >= "\udc80" else "replace").decode() for word in overrides]
     words = [word for word in words if not word.startswith("-")]
     out = ["--out", str(folder / "out" / "run")]
     if draw.random() < 0.05:
@@ -376,10 +422,7 @@ def half_written(out: Path) -> str | None:
     return None
 
 
-FEW = {
-    name: None
-    for name in ("mauve", "frechet", "semantic_diversity", "self_bleu", "neighbours", "survival", "verbatim", "divergence")
-}
+FEW = dict.fromkeys(("mauve", "frechet", "semantic_diversity", "self_bleu", "survival", "verbatim", "divergence"))
 """Measures that a small run leaves out."""
 
 Maker = Callable[[Path, random.Random], Case]

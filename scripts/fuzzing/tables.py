@@ -17,7 +17,20 @@ from fuzzing.cases import Case
 from fuzzing.configurations import FEW, NAMES, edited
 from fuzzing.texts import filtered, measured
 
-NAMED = ["text", "text", "text", "Text", "texts", "content", "", "weight", "synthetic_probability", "tokens", "ünï", "a.b"]
+NAMED = [
+    "text",
+    "text",
+    "text",
+    "Text",
+    "texts",
+    "content",
+    "",
+    "weight",
+    "synthetic_probability",
+    "tokens",
+    "ünï",
+    "a.b",
+]
 NAMED += ["\x1b[31m", "run", "measure", "value", "generation"]
 
 
@@ -65,13 +78,60 @@ def _not_utf8(rows: int) -> Any:
     return pa.StringArray.from_buffers(rows, pa.py_buffer(offsets), pa.py_buffer(data))
 
 
-ODD_LINES = ["{", "null", "3", "[]", '["text"]', '"text"', '{"text": null}', '{"text": 3}', '{"text": NaN}', '{"text": []}']
-ODD_LINES += ['{"text": "\\ud800"}', '{"text": "a", "text": "b"}', "[" * 20_000, '{"text": ' * 20_000, "{}", '{"TEXT": "a"}', "\0"]
-ODD_LINES += ['{"text": "a" "b"}', '{"text": "a"} {"text": "b"}', "NaN", "Infinity", "9" * 5000, '{"text": {"text": "a"}}']
-ODD_LINES += ['{"text": "a", "x": ' + "9" * 5000 + "}", '{"text": "a", "x": 1e999}', '{"text": "a", "x": "\\ud800"}', "\ufeff{}"]
-ODD_LINES += ['{"text": "a", "x": {"y": 1}}', '{"text": "a", "x": [1, "b"]}', '{"text": "a", "x": 1}', '{"text": "a", "x": "1"}']
-ODD_LINES += ['{"text": "a", "x": 100000000000000000000000000}', '{"text": "a", "": 1}', '{"text": "\\u0000"}', '{"text": ""}']
-ODD_LINES += ['{"text": "a", "weight": 1}', '{"text": "a", "\\ud800": 1}', "{'text': 'a'}", '{"text": true}', '{"text": "' + "a" * 10**6]
+ODD_LINES = [
+    "{",
+    "null",
+    "3",
+    "[]",
+    '["text"]',
+    '"text"',
+    '{"text": null}',
+    '{"text": 3}',
+    '{"text": NaN}',
+    '{"text": []}',
+]
+ODD_LINES += [
+    '{"text": "\\ud800"}',
+    '{"text": "a", "text": "b"}',
+    "[" * 20_000,
+    '{"text": ' * 20_000,
+    "{}",
+    '{"TEXT": "a"}',
+    "\0",
+]
+ODD_LINES += [
+    '{"text": "a" "b"}',
+    '{"text": "a"} {"text": "b"}',
+    "NaN",
+    "Infinity",
+    "9" * 5000,
+    '{"text": {"text": "a"}}',
+]
+ODD_LINES += [
+    '{"text": "a", "x": ' + "9" * 5000 + "}",
+    '{"text": "a", "x": 1e999}',
+    '{"text": "a", "x": "\\ud800"}',
+    "\ufeff{}",
+]
+ODD_LINES += [
+    '{"text": "a", "x": {"y": 1}}',
+    '{"text": "a", "x": [1, "b"]}',
+    '{"text": "a", "x": 1}',
+    '{"text": "a", "x": "1"}',
+]
+ODD_LINES += [
+    '{"text": "a", "x": 100000000000000000000000000}',
+    '{"text": "a", "": 1}',
+    '{"text": "\\u0000"}',
+    '{"text": ""}',
+]
+ODD_LINES += [
+    '{"text": "a", "weight": 1}',
+    '{"text": "a", "\\ud800": 1}',
+    "{'text': 'a'}",
+    '{"text": true}',
+    '{"text": "' + "a" * 10**6,
+]
 
 
 def lines(draw: random.Random, texts: list[str]) -> bytes:
@@ -167,7 +227,15 @@ def plotted(folder: Path, draw: random.Random) -> Case:
     odd = ["", "nan", "inf", "-1", "x", "1e999", "\x1b[31m", "\0", "perplexity", "a" * 300, "0", "1", "9" * 40]
     names = list(TIDY) if draw.random() < 0.7 else draw.sample(TIDY, draw.randrange(len(TIDY)))
     rows = [
-        {"run": "a", "condition": "replace", "seed": 0, "generation": g, "measure": "perplexity", "value": g, "kind": "text"}
+        {
+            "run": "a",
+            "condition": "replace",
+            "seed": 0,
+            "generation": g,
+            "measure": "perplexity",
+            "value": g,
+            "kind": "text",
+        }
         for g in range(-1, draw.choice([-1, 0, 3]))
     ]
     for row in rows:

@@ -25,7 +25,15 @@ SCRIPTS = [
     "ﬃ ſ İ ı ẞ",
     "\u200b\u200d\ufeff",
 ]
-CONTROLS = [chr(number) for number in range(32)] + ["\x7f", "\x85", "\x9b", "\u2028", "\u2029", "\x1b[31m", "\x1b]0;x\x07"]
+CONTROLS = [chr(number) for number in range(32)] + [
+    "\x7f",
+    "\x85",
+    "\x9b",
+    "\u2028",
+    "\u2029",
+    "\x1b[31m",
+    "\x1b]0;x\x07",
+]
 HUGE = 20_000_000
 """Characters of the longest line."""
 
@@ -47,12 +55,17 @@ def written(draw: random.Random, text: str) -> bytes:
         lambda: _spread(text, CONTROLS, draw).encode(),
         lambda: _spread(text, ["\0"], draw).encode(),
         lambda: _spread(text, SCRIPTS, draw).encode(),
-        lambda: "\n\n".join(draw.choice(SCRIPTS) * draw.randrange(1, 30) for _ in range(draw.randrange(1, 200))).encode(),
+        lambda: "\n\n".join(
+            draw.choice(SCRIPTS) * draw.randrange(1, 30) for _ in range(draw.randrange(1, 200))
+        ).encode(),
         lambda: _spread(text, ["\ud800", "\udfff"], draw).encode("utf-8", "surrogatepass"),
         lambda: _spread(text, ["\uffff", "\U0010ffff", "\ufdd0", "\ue000"], draw).encode(),
         lambda: text.encode() + draw.choice([b"\xe2", b"\xf0\x9f", b"\xc0\x80", b"\xf8\x88\x80\x80\x80"]),
         lambda: b"",
-        lambda: draw.choice([" ", "\n", "\n\n\n", "\t \r\n", "\u3000", "\xa0 \u2003", "\0", "\ufeff"]).encode() * draw.randrange(1, 500),
+        lambda: (
+            draw.choice([" ", "\n", "\n\n\n", "\t \r\n", "\u3000", "\xa0 \u2003", "\0", "\ufeff"]).encode()
+            * draw.randrange(1, 500)
+        ),
         lambda: draw.choice(["a", "x y", "one two\n\nthree", "日", "!", "..."]).encode(),
         lambda: ("the " * draw.choice([10, 3000])).encode(),
         lambda: ("a\n\n" * draw.choice([10, 3000])).encode(),
@@ -94,7 +107,12 @@ def file_of_text(folder: Path, name: str, draw: random.Random, text: str) -> Pat
     elif what > 0.04:
         data = written(draw, text)
         if file.suffix == ".jsonl":
-            lines = data.decode("utf-8", draw.choice(["surrogateescape", "replace", "surrogatepass", "ignore"]) if draw.random() < 2 and _decodes(data) else "replace").split("\n\n")
+            lines = data.decode(
+                "utf-8",
+                draw.choice(["surrogateescape", "replace", "surrogatepass", "ignore"])
+                if draw.random() < 2 and _decodes(data)
+                else "replace",
+            ).split("\n\n")
             file.write_text("".join(json.dumps({"text": line}) + "\n" for line in lines), encoding="utf-8")
         else:
             file.write_bytes(data)
@@ -158,7 +176,14 @@ def filtered(folder: Path, draw: random.Random, human: Path, bad: Path) -> Case:
     if draw.random() < 0.3:
         words += [draw.choice(["--keep-all", "--document=line"])]
     if draw.random() < 0.3:
-        values = ["action=importance", "action=down_weight", "threshold=0", "threshold=1", "threshold=.nan", "repeats=1"]
+        values = [
+            "action=importance",
+            "action=down_weight",
+            "threshold=0",
+            "threshold=1",
+            "threshold=.nan",
+            "repeats=1",
+        ]
         words.insert(2, draw.choice([*values, "upsample=1e9", "bias=1e308", "bias=1e-300", "upsample=1e-9", "x=1"]))
     return Case(folder, words, seconds=60, right=strict_json)
 
