@@ -76,8 +76,8 @@ def _damage(given: Sequence[str], error: Exception) -> str | None:
         return None
     run, mismatch = found
     return (
-        f"{run} is damaged: {mismatch} (met as {error!r}); `lmcollapse verify {run}` tells all of it; a damaged step whose "
-        "folder is removed is made again by `lmcollapse run`"
+        f"{run} is damaged: {mismatch} (met as {error!r}); `lmcollapse verify {run}` tells all of it; a damaged step "
+        "whose folder is removed is made again by `lmcollapse run`"
     )
 
 

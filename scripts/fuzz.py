@@ -39,7 +39,8 @@ os.environ.update(
 from fuzzing import cases, configurations, runs, tables, texts
 from fuzzing.cases import Case, Done, Outcome
 
-import lmcollapse
+import lmcollapse  # noqa: E402
+from lmcollapse import cli  # noqa: E402
 from lmcollapse.files import write_json
 
 KINDS = {"configuration": 54, "run": 6, "text": 12, "table": 12, "run directory": 16}
@@ -109,10 +110,10 @@ class Maker:
             others = [[w.replace("RUN", out).replace("OUT", str(folder / "out")) for w in one] for one in more]
 
             def work(words: list[str] = words, others: list[list[str]] = others) -> None:
-                cases.cli.main(words)
+                cli.main(words)
                 for each in others if "run directory" in self.kinds else ():
                     with suppress(SystemExit):  # not every command is for every run
-                        cases.cli.main(each)
+                        cli.main(each)
                 with names.open("a", encoding="utf-8") as stream:
                     stream.write("\n".join(sys.modules) + "\n")
 

@@ -1,8 +1,8 @@
 """One case: a command in a child of this process, watched; and what came of it.
 
-A case has a folder of its own. `in` holds what it is given, `out` what it may write; `home`, the working directory `cwd`
-and `sentinel`, which links in the input may point to, stay as they are. The child is forked from a process that has
-imported everything, so that a case takes as long as what it does.
+A case has a folder of its own. `in` holds what it is given, `out` what it may write; `home`, the working directory
+`cwd` and `sentinel`, which links in the input may point to, stay as they are. The child is forked from a process that
+has imported everything, so that a case takes as long as what it does.
 """
 
 from __future__ import annotations
@@ -217,11 +217,11 @@ def _snapshot(folder: Path) -> dict[str, Any]:
     for place in ("in", "home", "cwd", "sentinel"):
         for root, folders, files in os.walk(folder / place):
             for name in (*folders, *files):
-                path = os.path.join(root, name)
-                facts = os.lstat(path)
-                link = os.readlink(path) if os.path.islink(path) else None
+                path = Path(root, name)
+                facts = path.lstat()
+                link = path.readlink() if path.is_symlink() else None
                 kept = (facts.st_mode, facts.st_size, facts.st_mtime_ns, facts.st_ino, link)
-                found[os.path.relpath(path, folder)] = kept if name not in folders else (facts.st_mode, link)
+                found[str(path.relative_to(folder))] = kept if name not in folders else (facts.st_mode, link)
     return found
 
 
@@ -284,11 +284,8 @@ def _watcher(log: int, allowed: list[Path]) -> Callable[[str, tuple[Any, ...]], 
     roots = [os.path.realpath(folder) for folder in allowed]
 
     def place(path: Any, folder: int = -1) -> str:
-        name = os.fsdecode(path)
-        if folder >= 0:
-            name = os.path.join(os.readlink(f"/proc/self/fd/{folder}"), name)
-        parent, last = os.path.split(os.path.abspath(name))
-        return os.path.join(os.path.realpath(parent), last)
+        whole = Path(f"/proc/self/fd/{folder}" if folder >= 0 else ".", os.fsdecode(path))
+        return str(whole.parent.resolve() / whole.name)
 
     def inside(path: Any, folder: int) -> bool:
         if not isinstance(path, str | bytes | os.PathLike):
@@ -300,7 +297,7 @@ def _watcher(log: int, allowed: list[Path]) -> Callable[[str, tuple[Any, ...]], 
         if event in WROTE:
             paths = arguments[:2] if event in ("os.rename", "os.link") else arguments[:1]
             if event == "open":
-                path, mode, flags = arguments
+                path, _, flags = arguments
                 if not (flags or 0) & (os.O_WRONLY | os.O_RDWR | os.O_CREAT) or isinstance(path, int):
                     return
             elif event == "os.symlink":
