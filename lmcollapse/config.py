@@ -326,7 +326,7 @@ class _Loader(yaml.SafeLoader):
     def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
         number = super().construct_yaml_int(node)
         if number.bit_length() > 64:
-            raise _Refused(f"a whole number of more than 64 bits{node.start_mark}")
+            raise _Refused(f"a whole number of more than 64 bits in line {node.start_mark.line + 1}")
         return number
 
 
@@ -342,7 +342,7 @@ def _weigh(node: yaml.Node, known: dict[yaml.Node, tuple[int, int]], above: set[
     if node in known:
         return known[node]
     if node in above:
-        raise _Refused(f"an alias contains itself{node.start_mark}")
+        raise _Refused(f"what begins in line {node.start_mark.line + 1} contains itself")
     inside = [part for pair in node.value for part in pair] if isinstance(node, yaml.MappingNode) else node.value
     weights = [_weigh(part, known, above | {node}) for part in inside] if isinstance(inside, list) else []
     nodes = 1 + sum(nodes for nodes, _ in weights)

@@ -118,7 +118,11 @@ def _pool(pool: Path, column: str, document: Unit) -> tuple[pa.Table, list[str]]
         table = pq.read_table(pool)
     elif pool.suffix in KINDS:
         with pool.open(encoding="utf-8") as lines:
-            table = pa.Table.from_pylist([parse_json(line) for line in lines if line.strip()])
+            rows = [parse_json(line) for line in lines if line.strip()]
+        try:
+            table = pa.Table.from_pylist(rows)
+        except (pa.ArrowException, OverflowError, UnicodeError, TypeError) as error:
+            raise UserError(f"{pool}: a key holds values that do not go together ({error}); give it one type") from None
     else:
         table = pa.table({"text": texts})
     if taken := {PROBABILITY, WEIGHT} & set(table.column_names):

@@ -39,8 +39,8 @@ os.environ.update(
 from fuzzing import cases, configurations, runs, tables, texts
 from fuzzing.cases import Case, Done, Outcome
 
-import lmcollapse  # noqa: E402
-from lmcollapse import cli  # noqa: E402
+import lmcollapse
+from lmcollapse import cli
 from lmcollapse.files import write_json
 
 KINDS = {"configuration": 54, "run": 6, "text": 12, "table": 12, "run directory": 16}

@@ -66,10 +66,15 @@ def load(reproduction: Reproduction, folder: Path) -> Judged:
     try:
         rows = pd.read_csv(folder / TABLE)
         about = parse_json((folder / ABOUT).read_bytes())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{folder}: holds no reproduction that can be read ({error})") from None
-    evidence = Evidence(rows)
-    return Judged(reproduction, evidence, tuple(reproduction.claims(evidence)), about)
+        evidence = Evidence(rows)
+        findings = tuple(reproduction.claims(evidence))
+        if not isinstance(about, dict):
+            raise ValueError(f"{ABOUT} has no JSON object")
+    except Exception as error:  # what an edited table does to the claims cannot be foreseen
+        raise UserError(
+            f"{folder}: holds no reproduction of {reproduction.name} that can be read ({error!r})"
+        ) from None
+    return Judged(reproduction, evidence, findings, about)
 
 
 def write(judged: Judged, folder: Path) -> None:

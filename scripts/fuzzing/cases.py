@@ -233,6 +233,8 @@ def _child(case: Case) -> None:
         for number, name in ((1, "stdout"), (2, "stderr")):
             descriptor = os.open(case.folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
             os.dup2(descriptor, number)
+        sys.stdout = open(1, "w", encoding="utf-8", errors="strict")  # noqa: SIM115
+        sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
         log = os.open(case.folder / "outside", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.chdir(case.folder / "cwd")
