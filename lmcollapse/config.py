@@ -440,12 +440,13 @@ def _measures(given: Mapping[str, Any], reads: Reads) -> type[MeasureOptions]:
 
 def condition(policy: Mapping[str, Any]) -> str:
     """A data policy in words, without the options that are as usual: "replace", "mix human_fraction=0.1"."""
+    kind = str(policy.get("kind"))
     try:
-        usual = {name: field.default for name, field in options_of(find("policy", policy["kind"])).model_fields.items()}
+        usual = {name: field.default for name, field in options_of(find("policy", kind)).model_fields.items()}
     except UserError:  # from outside the project, and not here
         usual = {}
     given = {key: value for key, value in policy.items() if key != "kind" and value is not None}
-    return " ".join([policy["kind"], *(f"{key}={value}" for key, value in given.items() if value != usual.get(key))])
+    return " ".join([kind, *(f"{key}={value}" for key, value in given.items() if value != usual.get(key))])
 
 
 def difference(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:

@@ -8,6 +8,7 @@ writes is a defect; its folder is kept. `--record FILE` adds the counts to those
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib
 import json
 import os
@@ -17,7 +18,7 @@ import re
 import sys
 import tempfile
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -43,9 +44,10 @@ import lmcollapse
 from lmcollapse import cli
 from lmcollapse.files import write_json
 
-KINDS = {"configuration": 54, "run": 6, "text": 12, "table": 12, "run directory": 16}
+KINDS = {"configuration": 70, "run": 3, "text": 8, "table": 9, "run directory": 10}
 """Of a hundred cases, how many are of each kind."""
 HEAVY = ("torch", "transformers", "datasets", "matplotlib.pyplot", "scipy.stats", "sklearn.decomposition", "pandas")
+OUTCOMES: tuple[Outcome, ...] = ("right", "error", "defect")
 AT_ONCE = 2
 WORDS = 1800
 """Of the human text."""
@@ -128,6 +130,9 @@ class Maker:
             with suppress(Exception):  # some modules are not to be imported by their names
                 importlib.import_module(module)
 
+        gc.collect()
+        gc.freeze()  # or every child copies what the collector looks at
+
     def case(self, number: int) -> tuple[str, Case]:
         """The case of this number, and its kind."""
         draw = random.Random(f"{self.seed}/{number}")
@@ -162,6 +167,7 @@ def fuzz(maker: Maker, numbers: range | list[int], *, keep: bool = False) -> Cou
     at_work: dict[int, tuple[str, cases.Running]] = {}
     left = iter(numbers)
     told: Counter[str] = Counter()
+    took: defaultdict[str, float] = defaultdict(float)
     began = said = time.monotonic()
     while True:
         while len(at_work) < AT_ONCE and (number := next(left, None)) is not None:
@@ -176,6 +182,7 @@ def fuzz(maker: Maker, numbers: range | list[int], *, keep: bool = False) -> Cou
             del at_work[number]
             outcome, why = cases.judged(running.case, done)
             counts[kind, outcome] += 1
+            took[kind] += done.seconds
             if keep:
                 tell(running.case, done, outcome, why)
             elif outcome == "defect":
@@ -186,7 +193,8 @@ def fuzz(maker: Maker, numbers: range | list[int], *, keep: bool = False) -> Cou
                 cases.remove(running.case)
         if time.monotonic() - said > 30:
             said = time.monotonic()
-            print(f"{sum(counts.values()):,} cases in {said - began:.0f} s", file=sys.stderr, flush=True)
+            means = (f"{kind} {took[kind] / sum(counts[kind, o] for o in OUTCOMES):.2f} s" for kind in took)
+            print(f"{counts.total():,} cases in {said - began:.0f} s: {', '.join(means)}", file=sys.stderr, flush=True)
         time.sleep(0.002)
 
 
@@ -202,11 +210,10 @@ def print_table(counts: Mapping[tuple[str, Outcome], int]) -> None:
     for heading in ("kind", "cases", "right answer", "clear error", "DEFECT"):
         table.add_column(heading, justify="left" if heading == "kind" else "right")
     kinds = [kind for kind in KINDS if any(kind == each for each, _ in counts)]
-    outcomes: tuple[Outcome, ...] = ("right", "error", "defect")
     for kind in [*kinds, "all"]:
         of = {
             outcome: sum(n for (k, o), n in counts.items() if o == outcome and kind in (k, "all"))
-            for outcome in outcomes
+            for outcome in OUTCOMES
         }
         table.add_row(kind, *(f"{number:,}" for number in (sum(of.values()), *of.values())))
     Console(highlight=False).print(table)

@@ -60,7 +60,7 @@ class Case:
     may_go_on: bool = False
     right: Callable[[Case, Done], str | None] | None = None
     stand_ins: Callable[[], None] | None = None
-    work: Callable[[], None] | None = None
+    work: Callable[[], object] | None = None
 
     @property
     def given(self) -> Path:
@@ -239,6 +239,7 @@ def _child(case: Case) -> None:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.chdir(case.folder / "cwd")
         os.environ["HOME"], os.environ["TMPDIR"] = str(case.folder / "home"), str(case.folder / "tmp")
+        signal.signal(signal.SIGSEGV, signal.SIG_DFL)
         _limit(case)
         if case.stand_ins is not None:
             case.stand_ins()
@@ -259,7 +260,7 @@ SHARED: list[Path] = []
 """Folders that cases have in common and may write to: caches."""
 
 
-def _status(work: Callable[[], None]) -> int:
+def _status(work: Callable[[], object]) -> int:
     try:
         work()
     except SystemExit as end:
