@@ -53,6 +53,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.stderr.close()  # the reader of our output (`| head`) has gone; there is nobody left to tell
     except OSError as error:
         sys.exit(_fail(f"{error.filename or 'input or output'}: {error.strerror or error}"))
+    except MemoryError as error:
+        sys.exit(_fail(f"there is not enough memory for this: {str(error) or 'a list is too long'}; make it smaller"))
     except Exception as error:
         damage = _damage(given, error)
         if damage is None:

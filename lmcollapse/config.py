@@ -134,7 +134,7 @@ class Config(Options):
 
     seed: int = Field(0, ge=0, lt=2**63)
     """Everything random in the run follows from it."""
-    generations: int = Field(5, gt=0)
+    generations: int = Field(5, gt=0, le=1_000_000)
     """How many models are fitted; generation 0 is the one fitted to human text."""
     start: Start = "base"
     """Each generation starts from the base model, from the previous generation's, or from random weights."""

@@ -44,7 +44,7 @@ import lmcollapse
 from lmcollapse import cli
 from lmcollapse.files import write_json
 
-KINDS = {"configuration": 70, "run": 3, "text": 8, "table": 9, "run directory": 10}
+KINDS = {"configuration": 73, "run": 5, "text": 5, "table": 8, "run directory": 9}
 """Of a hundred cases, how many are of each kind."""
 HEAVY = ("torch", "transformers", "datasets", "matplotlib.pyplot", "scipy.stats", "sklearn.decomposition", "pandas")
 OUTCOMES: tuple[Outcome, ...] = ("right", "error", "defect")

@@ -377,6 +377,7 @@ SMALL: Mapping[str, dict[str, Any]] = {
     "linear_regression": {"chains": 4, "rows": 30},
 }
 """Simple models that are run in a moment."""
+NUMBERS = [10**6, 10**9, 10**12, 10**18, 2**63 - 1, 2**31, 2**32 + 1, 1, 2, 3, 1e-300, 1e300, 0.999999999, 1e-9, -1, 0]
 POLICIES: list[Any] = [
     *("replace", "accumulate", "accumulate_subsample", {"kind": "mix", "human_fraction": 0.3}, "fresh", "human"),
     *({"kind": "mix", "human_keep": 0.2}, {"kind": "filling", "start": 0.1, "end": 0.6}),
@@ -393,8 +394,10 @@ def run(folder: Path, draw: random.Random, human: Path) -> Case:
     else:
         given |= SMALL[substrate]
     given["policy"] = draw.choice(POLICIES)
+    if draw.random() < 0.3:
+        given[draw.choice(list(given))] = draw.choice(NUMBERS)
     file = folder / "in" / "c.yaml"
-    file.write_bytes(dumped(mutated(given, draw) if draw.random() < 0.9 else given))
+    file.write_bytes(dumped(mutated(given, draw) if draw.random() < 0.7 else given))
     out = folder / "out" / "run"
     words = [override(given, draw)] if draw.random() < 0.15 else []
     words = [word for word in words if not word.startswith("-") and word.isprintable()]
