@@ -10,6 +10,9 @@ import ast
 import importlib
 import importlib.util
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -138,9 +141,24 @@ def target(kind: str, name: str) -> str:
     return known[name]
 
 
+_only_own = ContextVar("_only_own", default=False)
+
+
+@contextmanager
+def only_own() -> Iterator[None]:
+    """While it lasts nothing from outside the project is imported: what is read comes from somebody else."""
+    before = _only_own.set(True)
+    try:
+        yield
+    finally:
+        _only_own.reset(before)
+
+
 def find(kind: str, name: str) -> Any:
     """The component itself, imported now."""
     module, _, attribute = target(kind, name).partition(":")
+    if ":" in name and _only_own.get():
+        raise UserError(f"{kind} '{name}' is from outside the project, and what only reads a run imports no such code")
     try:
         return getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:

@@ -15,7 +15,7 @@ from typing import Any, Literal, cast
 import yaml
 from pydantic import Field
 
-from lmcollapse.catalog import CATALOG, find
+from lmcollapse.catalog import CATALOG, find, only_own
 from lmcollapse.metrics.scene import parts
 from lmcollapse.options import Options, bind, composed, options_of, suggestion
 from lmcollapse.types import Start, Substrate, UserError
@@ -436,6 +436,16 @@ def _measures(given: Mapping[str, Any], reads: Reads) -> type[MeasureOptions]:
         options = options_of(measure)
         fields[name] = (options | None, Field(default_factory=options, description=options.__doc__))
     return composed("measures", reads.size, fields)
+
+
+def recorded(config: Mapping[str, Any]) -> Config:
+    """A configuration as the manifest of a run has it, for those who only read the run.
+
+    Raises UserError as `load` does, and for names from outside the project: a run directory may come from anybody, and
+    looking at it runs no code that it names.
+    """
+    with only_own():
+        return parse(dict(config))
 
 
 def condition(policy: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ is in the file's own metadata.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,9 @@ def _write(columns: dict[str, Any], file: Path, born: Mapping[str, Any] | None =
     """Columns of one length; texts are `Texts`, what else is large a view of what is mapped."""
     texts = {name: column for name, column in columns.items() if isinstance(column, Texts)}
     table = pa.table({name: _strings(column) if name in texts else column for name, column in columns.items()})
-    kinds = [(name, pa.string() if name in texts else table.schema.field(name).type) for name in columns]
+    rows = min(ROW_GROUP_ROWS, max(1, len(table) * ROW_GROUP // max(1, table.nbytes)))
+    groups = [(first, min(first + rows, len(table))) for first in range(0, max(1, len(table)), rows)]
+    kinds = [(name, _kind(texts[name], groups) if name in texts else table.schema.field(name).type) for name in columns]
     metadata: dict[Any, Any] = {}
     if "image" in columns:  # so that `datasets` and the hub see images in it
         features: dict[str, Any] = {name: {"dtype": str(kind), "_type": "Value"} for name, kind in kinds}
@@ -57,10 +59,18 @@ def _write(columns: dict[str, Any], file: Path, born: Mapping[str, Any] | None =
     if born is not None:
         metadata[BORN] = json.dumps(born, sort_keys=True, allow_nan=False)
     schema = pa.schema(kinds, metadata or None)
-    rows = min(ROW_GROUP_ROWS, max(1, len(table) * ROW_GROUP // max(1, table.nbytes)))
     with pq.ParquetWriter(file, schema, compression="zstd") as writer:
-        for first in range(0, max(1, len(table)), rows):
-            writer.write_table(table.slice(first, rows).cast(schema), row_group_size=rows)
+        for first, beyond in groups:
+            group = {name: table[name].slice(first, beyond - first) for name in columns}
+            # offsets of a slice count from the beginning of the whole, which 32 bits may not do
+            group |= {name: _strings(column.between(first, beyond)) for name, column in texts.items()}
+            writer.write_table(pa.table(group).cast(schema), row_group_size=rows)
+
+
+def _kind(texts: Texts, groups: Sequence[tuple[int, int]]) -> pa.DataType:
+    """The type of a column of texts: the usual one, of which a row group holds two gigabytes, where that will do."""
+    most = max(texts.offsets[beyond] - texts.offsets[first] for first, beyond in groups)
+    return pa.string() if most < 2**31 else pa.large_string()
 
 
 def _strings(texts: Texts) -> pa.LargeStringArray:

@@ -129,7 +129,7 @@ def _whole(record: Facts) -> bool:
 
 
 def _is_inside(name: str) -> bool:
-    """Whether a path in a folder leads to a place in it."""
+    """Whether a name can be that of a file in a folder; a record that leads elsewhere was not written by a run."""
     path = PurePosixPath(name)
     return bool(path.parts) and not path.is_absolute() and ".." not in path.parts and "\0" not in name
 
@@ -151,7 +151,13 @@ def is_pruned(folder: Path) -> bool:
 
 
 def damaged(folder: Path, record: Facts) -> list[str]:
-    """Files of a finished step that are missing, changed, or not in its record; of a pruned one none need be there."""
+    """Files of a finished step that are missing, changed, or not in its record; of a pruned one none need be there.
+
+    A link counts as changed: what it leads to is no part of the run.
+    """
+    links = [file for file in (folder, *folder.rglob("*")) if file.is_symlink()]
+    if links:
+        return sorted(str(link.relative_to(folder)) for link in links)
     there = set(names_in(folder)) - {RECORD, *record.get("logs", ())}
     names = sorted(there - set(record["files"]) if record.get("pruned") else there ^ set(record["files"]))
     return names + [

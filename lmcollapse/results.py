@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lmcollapse.catalog import only_own
 from lmcollapse.config import condition
 from lmcollapse.metrics.sequence_perplexity import nats_per_token
 from lmcollapse.parquet import read_scores
@@ -114,7 +115,8 @@ def _described(runs: Sequence[Path]) -> Iterator[tuple[Path, dict[str, Any]]]:
 
 def condition_of(manifest: Mapping[str, Any]) -> str:
     """What tells a run from others, beside its seed: the name that a sweep gave it, else its data policy in words."""
-    return manifest.get("condition") or condition(manifest["config"]["policy"])
+    with only_own():
+        return manifest.get("condition") or condition(manifest["config"]["policy"])
 
 
 def names(paths: Sequence[Path]) -> list[str]:

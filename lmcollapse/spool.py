@@ -177,6 +177,11 @@ class Texts(Sequence[str]):
         """These strings, in this order."""
         return Texts(*taken(self.data, self.offsets, rows))
 
+    def between(self, first: int, beyond: int) -> Texts:
+        """Those from one place to another, not copied."""
+        start, stop = self.offsets[first], self.offsets[beyond]
+        return Texts(self.data[start:stop], self.offsets[first : beyond + 1] - start)
+
     def __len__(self) -> int:
         return len(self.offsets) - 1
 

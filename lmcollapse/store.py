@@ -157,6 +157,8 @@ class Run:
             "seed": seed,
         }
         folder = self.path / name
+        if not folder.parent.resolve().is_relative_to(self.path.resolve()):
+            raise UserError(f"{folder.parent} is a link that leads out of the run directory; remove it")
         record = processes.agree(self._finished(folder, ingredients) if processes.is_first() else None)
         if record is None:
             with self._alone(name, ingredients):
@@ -296,7 +298,7 @@ def _bench(folder: Path, ingredients: Facts) -> Path:
         fits = json.loads(made_from.read_text(encoding="utf-8")) == json.loads(json.dumps(ingredients))
     except (OSError, ValueError):
         fits = False
-    if not fits:
+    if not fits or bench.is_symlink():
         files.remove(bench)
         bench.mkdir()
         files.write_json(made_from, ingredients)
@@ -324,7 +326,7 @@ def open_run(path: Path, progress: Progress, part: Part = ALONE) -> Iterator[Run
     new = not path.exists()
     try:
         path.mkdir(parents=True, exist_ok=True)
-        lock = (path / LOCK).open("a+", encoding="utf-8")
+        lock = os.fdopen(os.open(path / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666), "r+", encoding="utf-8")
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror}); give another directory with --out") from None
     with lock:

@@ -1,9 +1,9 @@
 """Run an experiment on a corpus several times as large as the memory that it may use.
 
-`python scripts/memory.py --megabytes 2000 --limit 640` writes that much human text, puts itself under a limit of that
+`python scripts/memory.py --megabytes 3000 --limit 1000` writes that much human text, puts itself under a limit of that
 many MiB, which the kernel enforces, and then mixes, trains on, writes, measures and verifies as a user would, with the
 ordinary commands. It takes the right to make a control group, or a limit that is already there:
-`systemd-run --user --scope -p MemoryMax=640M -p MemorySwapMax=0 python scripts/memory.py --megabytes 2000`.
+`systemd-run --user --scope -p MemoryMax=1000M -p MemorySwapMax=0 python scripts/memory.py --megabytes 3000`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +34,7 @@ CONFIGURATION = {
     "policy": "accumulate",
     "generations": 2,
     "start": "previous",
-    "model": {"name": "scratch", "layers": 2, "width": 64, "heads": 2, "vocabulary": 2000},
+    "model": {"name": "scratch", "layers": 2, "width": 64, "heads": 2, "vocabulary": 4000},
     "train": {"steps": 50, "batch_size": 16, "block_size": 64},
     "sampling": {"tokens": 20_000},
     "measures": {"words": 10_000},
@@ -44,11 +45,11 @@ CONFIGURATION = {
 def write_text(folder: Path, megabytes: int) -> None:
     """Files of human text, and one of another text to hold out."""
     draw = np.random.default_rng(0)
-    words = np.array([f"{stem}{end}" for stem in range(100, 100 + TYPES // 5) for end in ("", "ed", "ing", "s", "ly")])
+    syllables = [f"{consonant}{vowel}" for consonant in "bdfgklmnprstvz" for vowel in "aeiou"]
+    stems = ["".join(drawn) for drawn in draw.permutation(list(product(syllables, repeat=3)))[: TYPES // 5]]
+    words = draw.permutation([f"{stem}{end}" for stem in stems for end in ("", "ed", "ing", "s", "ly")])
     shares = 1 / np.arange(1, TYPES + 1)
     shares /= shares.sum()
-    # a word is as likely as its rank says, and the ranks are in no order
-    words = words[draw.permutation(TYPES)]
 
     def text(count: int) -> str:
         drawn = words[draw.choice(TYPES, count, p=shares)].reshape(-1, 200)
@@ -99,7 +100,7 @@ def watched(words: list[str]) -> dict[str, float]:
 def main() -> None:
     """Run and print; status 1 where a command failed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--megabytes", type=int, default=2000, help="of human text (2000)")
+    parser.add_argument("--megabytes", type=int, default=3000, help="of human text (3000)")
     parser.add_argument("--limit", type=int, help="MiB; by default the limit that this process is under already")
     parser.add_argument("--folder", type=Path, help="where to put text and run; by default a temporary one")
     parser.add_argument("--record", type=Path, help="a JSON file for all that was measured")

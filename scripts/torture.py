@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import itertools
 import json
 import os
 import random
@@ -84,7 +85,7 @@ class Count:
 def main() -> None:
     """Torture, and exit with status 1 where a byte differs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=5.0, help="how long (5)")
+    parser.add_argument("--minutes", type=float, default=5.0, help="how long (5); every case once in any event")
     parser.add_argument("--seed", type=int, default=None, help="of the moments; by default the clock's")
     parser.add_argument("--cases", default=",".join(CASES), help=f"some of {', '.join(CASES)}")
     parser.add_argument("--record", type=Path, help="a JSON file to which the counts are added")
@@ -93,17 +94,17 @@ def main() -> None:
     if unknown:
         parser.error(f"unknown case {', '.join(sorted(unknown))}; there are {', '.join(CASES)}")
     moments = random.Random(time.time_ns() if given.seed is None else given.seed)
-    end = time.monotonic() + 60 * given.minutes
     counts = {name: Count() for name in given.cases.split(",")}
     with tempfile.TemporaryDirectory(prefix="lmcollapse-torture-") as folder:
         for name in counts:
             warm_up(Path(folder), name)
-        number = 0
-        while time.monotonic() < end:
-            number += 1
+        end = time.monotonic() + 60 * given.minutes
+        for number in itertools.count():
             for name, count in counts.items():
-                if time.monotonic() < end:
+                if number == 0 or time.monotonic() < end:
                     torture(Path(folder) / f"{number}", name, count, moments, end)
+            if time.monotonic() > end:
+                break
     for name, count in counts.items():
         say(name, count)
     if given.record:
@@ -124,8 +125,9 @@ def torture(folder: Path, name: str, count: Count, moments: random.Random, end: 
         starts += 1
         if real:
             wait_for_the_run(process, out)
-        # when time is up, a run is left to come through
-        status = wait(process, None if time.monotonic() > end else moments.expovariate(1 / pause))
+        # when time is up, a run that was killed is left to come through
+        over = starts > 1 and time.monotonic() > end
+        status = wait(process, None if over else moments.expovariate(1 / pause))
         if status == 0:
             break
         assert status == -signal.SIGKILL, f"{name}: ended with {status} in {out}"

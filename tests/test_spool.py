@@ -187,3 +187,16 @@ def test_a_corpus_several_times_the_limit(tmp_path: Path) -> None:
     done = subprocess.run(words, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split("\n")[:2] == ["there is a limit", "2"]
+
+
+def test_more_text_than_32_bits_count(tmp_path: Path) -> None:
+    """Sparse on disk: only what is read from it and compressed again costs anything."""
+    size, rows = 1 << 20, 2100
+    data = np.memmap(tmp_path / "nothing", np.uint8, "w+", shape=(size * rows,))
+    texts = Texts(data, np.arange(rows + 1, dtype=np.int64) * size)
+    documents = Documents(texts, [f"part {row}" for row in range(rows)])
+    write_human(Human(documents, documents.take([rows - 1]), {}), tmp_path)
+    file = pq.ParquetFile(tmp_path / "train.parquet")
+    assert file.schema_arrow.field("text").type == "string" and file.metadata.num_rows == rows
+    last = file.read_row_group(file.num_row_groups - 1).to_pylist()[-1]
+    assert last == {"text": "\0" * size, "source": f"part {rows - 1}"}

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lmcollapse.config import parse
+from lmcollapse.config import recorded
 from lmcollapse.figures import chains, measures
 from lmcollapse.pairs import paired
 from lmcollapse.progress import SHOWN_OF_IMAGES
@@ -235,8 +235,8 @@ def _theory(one: Condition, name: str, generations: Sequence[int]) -> Row | None
     if one.first.kind != "chains":
         return None
     try:
-        known = expected(parse(one.first.config), name)
-    except UserError:  # a part of the configuration is from outside the project, and not here
+        known = expected(recorded(one.first.config), name)
+    except UserError:  # a part of the configuration is from outside the project
         return None
     return None if known is None else [rounded(known[g]) if g < len(known) else None for g in generations]
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from lmcollapse.chains import word_counts
-from lmcollapse.config import parse
+from lmcollapse.config import Config, recorded
 from lmcollapse.normals import REACH, Normals, window
 from lmcollapse.parquet import read_part
 from lmcollapse.results import OVER_CHAINS, finished, over_chains
@@ -20,7 +20,7 @@ from lmcollapse.substrates.discrete import Discrete
 from lmcollapse.substrates.gaussian_mixture import GaussianMixture
 from lmcollapse.theory import expected
 from lmcollapse.tidy.conditions import Described, curve, first_of_each
-from lmcollapse.types import HUMAN, Floats, Ints, State
+from lmcollapse.types import HUMAN, Floats, Ints, State, UserError
 
 GENERATIONS = 500
 """Generations of which percentiles and theory are kept."""
@@ -67,7 +67,9 @@ def _percentiles(run: Described, found: pd.DataFrame) -> Iterator[pd.DataFrame]:
 
 
 def _theory(run: Described, found: pd.DataFrame) -> Iterator[pd.DataFrame]:
-    config, kept = parse(dict(run.manifest["config"])), spaced(finished(run.path), GENERATIONS)
+    if (config := _config(run)) is None:
+        return
+    kept = spaced(finished(run.path), GENERATIONS)
     for measure in found["measure"].unique():
         theory = expected(config, str(measure))
         if theory is not None:
@@ -78,10 +80,10 @@ def _theory(run: Described, found: pd.DataFrame) -> Iterator[pd.DataFrame]:
 
 def _models(runs: Sequence[Described]) -> Iterator[pd.DataFrame]:
     """Chain 0's models in some generations, and the truth, of runs of one substrate."""
-    settled = {run.name: _settled(run) for run in runs}
-    stored = {run.name: read_models(run.path) for run in runs if settled[run.name].traced}
+    settled = {run.name: substrate for run in runs if (substrate := _settled(run)) is not None}
+    stored = {run.name: read_models(run.path) for run in runs if run.name in settled and settled[run.name].traced}
     chosen = _snapshots(stored)
-    for run in runs:
+    for run in (run for run in runs if run.name in settled):
         found = {generation: stored[run.name][generation] for generation in chosen.get(run.name, ())}
         substrate = settled[run.name]
         if found and isinstance(substrate, Discrete):
@@ -106,9 +108,18 @@ def _snapshots(stored: Mapping[str, Mapping[int, State]]) -> dict[str, list[int]
     return {name: [generation for generation in chosen if generation in models] for name, models in stored.items()}
 
 
-def _settled(run: Described) -> ChainSubstrate:
-    """The substrate, with what it takes from the run's human text."""
-    config = parse(dict(run.manifest["config"]))
+def _config(run: Described) -> Config | None:
+    """None where a part of it is from outside the project."""
+    try:
+        return recorded(run.manifest["config"])
+    except UserError:
+        return None
+
+
+def _settled(run: Described) -> ChainSubstrate | None:
+    """The substrate, with what it takes from the run's human text; None where that is from outside the project."""
+    if (config := _config(run)) is None:
+        return None
     substrate = cast(ChainSubstrate, config.build_substrate())
     human = run.path / "human" / "train.parquet"
     return substrate.settle(None if config.corpus is None else word_counts(read_part(human)))
