@@ -239,7 +239,8 @@ def _child(case: Case) -> None:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.chdir(case.folder / "cwd")
         os.environ["HOME"], os.environ["TMPDIR"] = str(case.folder / "home"), str(case.folder / "tmp")
-        signal.signal(signal.SIGSEGV, signal.SIG_DFL)
+        for number in (signal.SIGSEGV, signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
         _limit(case)
         if case.stand_ins is not None:
             case.stand_ins()
