@@ -1,7 +1,7 @@
 """Kill runs with SIGKILL at random moments, resume them, and compare every byte with an uninterrupted run.
 
 `python scripts/torture.py --minutes 10` kills as often as ten minutes allow. Most runs are forked from this process,
-which has imported everything and started nothing; every tenth is the ordinary command. `--record FILE` adds the counts
+which has imported everything and started nothing; every fifth is the ordinary command. `--record FILE` adds the counts
 to those of earlier calls, so that a record grows over machines and days.
 """
 
@@ -57,7 +57,7 @@ CASES: Mapping[str, Mapping[str, Any]] = {
 """Small runs of each kind; a text is written for those that read one."""
 WORDS = 2000
 """Of the human text."""
-REAL = 0.1
+REAL = 0.2
 """Share of the starts that go through the command line."""
 KILLS = 8
 """Of each run, about; moments are drawn without memory, so that a stretch is hit as often as it is long."""
