@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 Executor = Annotated[Where, arg(name="")]
 
+LONGEST = 3000
+"""Characters of a message about something that cannot be used."""
+
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point of `lmcollapse`.
@@ -50,6 +53,34 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.stderr.close()  # the reader of our output (`| head`) has gone; there is nobody left to tell
     except OSError as error:
         sys.exit(_fail(f"{error.filename or 'input or output'}: {error.strerror or error}"))
+    except MemoryError as error:
+        sys.exit(_fail(f"there is not enough memory for this: {str(error) or 'a list is too long'}; make it smaller"))
+    except Exception as error:
+        damage = _damage(given, error)
+        if damage is None:
+            raise
+        sys.exit(_fail(damage))
+
+
+def _damage(given: Sequence[str], error: Exception) -> str | None:
+    """What is damaged in the run directories that a command was about; None where nothing is, and the error a bug.
+
+    What a damaged file does to its reader cannot be foreseen: readers do not look for damage, verification does.
+    """
+    from lmcollapse.verify import first_mismatch
+
+    paths = [Path(word) for word in given]
+    try:
+        found = first_mismatch([*paths, *(Path("runs") / path.stem for path in paths if path.suffix == ".yaml")])
+    except UserError as damaged:
+        return str(damaged)
+    if found is None:
+        return None
+    run, mismatch = found
+    return (
+        f"{run} is damaged: {mismatch} (met as {error!r}); `lmcollapse verify {run}` tells all of it; a damaged step "
+        "whose folder is removed is made again by `lmcollapse run`"
+    )
 
 
 def _dispatch(given: Sequence[str]) -> None:
@@ -66,7 +97,10 @@ def _fail(message: str) -> int:
         time.sleep(30)  # as a rule the first process has met with the same, says so and ends all of them
     from lmcollapse.progress import printable
 
-    print("lmcollapse: " + printable(" ".join(message.split())), file=sys.stderr)
+    line = printable(" ".join(message.split()))
+    if len(line) > LONGEST:  # somebody's text is in it
+        line = f"{line[: LONGEST // 2]} … {line[-LONGEST // 4 :]}"
+    print(f"lmcollapse: {line}", file=sys.stderr)
     return 2
 
 

@@ -6,6 +6,7 @@ the corpus of that kind), so the class that holds a configuration is put togethe
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,13 @@ from lmcollapse.catalog import CATALOG, find, only_own
 from lmcollapse.metrics.scene import parts
 from lmcollapse.options import Options, bind, composed, options_of, suggestion
 from lmcollapse.types import Start, Substrate, UserError
+
+LARGEST = 1 << 20
+"""Bytes of a configuration file."""
+DEEPEST = 50
+"""Levels of nesting in one."""
+MOST_NODES = 100_000
+"""Entries in one, with every alias written out."""
 
 
 class CorpusOptions(Options):
@@ -126,7 +134,7 @@ class Config(Options):
 
     seed: int = Field(0, ge=0, lt=2**63)
     """Everything random in the run follows from it."""
-    generations: int = Field(5, gt=0)
+    generations: int = Field(5, gt=0, le=1_000_000)
     """How many models are fitted; generation 0 is the one fitted to human text."""
     start: Start = "base"
     """Each generation starts from the base model, from the previous generation's, or from random weights."""
@@ -255,12 +263,16 @@ def _of_one_kind(below: Any, above: Any) -> bool:
 
 def _content(file: Path) -> dict[str, Any]:
     try:
-        content = yaml.load(file.read_text(encoding="utf-8"), _Loader)
+        with file.open("rb") as stream:
+            text = stream.read(LARGEST + 1)
+        if len(text) > LARGEST:
+            raise UserError(f"{file}: larger than {LARGEST:,} bytes; give the path of a YAML configuration")
+        content = _loaded(text.decode("utf-8"))
     except OSError as error:
         raise UserError(f"{file}: cannot be read ({error.strerror}); give the path of a YAML configuration") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{file}: not UTF-8 (byte {error.start}); save it as UTF-8") from None
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: 2020-99-99 is read as a date
+    except yaml.YAMLError as error:
         raise UserError(f"{file}: not valid YAML: {' '.join(str(error).split())}") from None
     if content is None:
         return {}
@@ -269,14 +281,84 @@ def _content(file: Path) -> dict[str, Any]:
     return content
 
 
+def _loaded(text: str) -> Any:
+    """What a text says as YAML; yaml.YAMLError where it is none."""
+    try:
+        return yaml.load(text, _Loader)
+    except yaml.YAMLError:
+        raise
+    except Exception as error:  # 2020-99-99, !!bool x: a value that is not what its tag says, each with its own error
+        raise yaml.YAMLError(f"{type(error).__name__}: {error}") from None
+
+
+class _Refused(yaml.YAMLError):
+    """YAML that says more than any configuration does."""
+
+
 class _Loader(yaml.SafeLoader):
-    """Safe YAML in which a key that is given twice is an error and not a silent choice of the last one."""
+    """Safe YAML without what takes a reader down: aliases of aliases that stand for more than memory holds, nodes that
+    contain themselves, nesting without end. A key that is given twice is an error and not a silent choice of the last
+    one."""
+
+    depth = 0
+
+    def get_single_data(self) -> Any:
+        node = self.get_single_node()
+        if node is None:
+            return None
+        _weigh(node, {}, set())
+        return self.construct_document(node)
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        self.depth += 1
+        if self.depth > DEEPEST:
+            raise _Refused(f"nested more than {DEEPEST} levels deep")
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+    def construct_scalar(self, node: yaml.ScalarNode) -> Any:
+        text = super().construct_scalar(node)
+        if isinstance(text, str) and ("\0" in text or any("\ud800" <= character <= "\udfff" for character in text)):
+            raise _Refused(f"line {node.start_mark.line + 1} holds a character that no file name and no text can have")
+        return text
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [str(key.value) for key, _ in node.value]  # as written: merges (<<) are laid in below
-        if twice := sorted({key for key in keys if keys.count(key) > 1}):
+        keys = Counter(str(key.value) for key, _ in node.value)  # as written: merges (<<) are laid in below
+        if twice := sorted(key for key, times in keys.items() if times > 1):
             raise yaml.constructor.ConstructorError(None, None, f"given twice: {', '.join(twice)}", node.start_mark)
         return super().construct_mapping(node, deep)
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        number = super().construct_yaml_int(node)
+        if number.bit_length() > 64:
+            raise _Refused(f"a whole number of more than 64 bits in line {node.start_mark.line + 1}")
+        return number
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
+
+
+def _weigh(node: yaml.Node, known: dict[yaml.Node, tuple[int, int]], above: set[yaml.Node]) -> tuple[int, int]:
+    """How many nodes one stands for, and how many levels, with every alias written out. Raises _Refused where these
+    are too many, or have no end.
+
+    known : what was weighed before. above : what it is in.
+    """
+    if node in known:
+        return known[node]
+    if node in above:
+        raise _Refused(f"what begins in line {node.start_mark.line + 1} contains itself")
+    inside = [part for pair in node.value for part in pair] if isinstance(node, yaml.MappingNode) else node.value
+    weights = [_weigh(part, known, above | {node}) for part in inside] if isinstance(inside, list) else []
+    nodes = 1 + sum(nodes for nodes, _ in weights)
+    levels = 1 + max((levels for _, levels in weights), default=0)
+    if nodes > MOST_NODES:
+        raise _Refused(f"its aliases stand for more than {MOST_NODES:,} entries")
+    if levels > DEEPEST or len(above) > DEEPEST:
+        raise _Refused(f"nested more than {DEEPEST} levels deep")
+    known[node] = nodes, levels
+    return known[node]
 
 
 def lay_over(given: dict[str, Any], override: str) -> None:
@@ -284,9 +366,13 @@ def lay_over(given: dict[str, Any], override: str) -> None:
     key, equals, value = override.partition("=")
     if not equals or not all(part for part in key.split(".")):
         raise UserError(f"override '{override}' is not of the form key=value; for example train.epochs=2")
+    if key.count(".") > DEEPEST:
+        raise UserError(f"override '{override}': nested more than {DEEPEST} levels deep")
     try:
-        parsed = yaml.load(value, _Loader)
-    except (yaml.YAMLError, ValueError):
+        parsed = _loaded(value)
+    except _Refused as error:
+        raise UserError(f"override '{override}': {error}") from None
+    except yaml.YAMLError:
         parsed = value
     put(given, key, parsed)
 
@@ -370,12 +456,13 @@ def recorded(config: Mapping[str, Any]) -> Config:
 
 def condition(policy: Mapping[str, Any]) -> str:
     """A data policy in words, without the options that are as usual: "replace", "mix human_fraction=0.1"."""
+    kind = str(policy.get("kind"))
     try:
-        usual = {name: field.default for name, field in options_of(find("policy", policy["kind"])).model_fields.items()}
+        usual = {name: field.default for name, field in options_of(find("policy", kind)).model_fields.items()}
     except UserError:  # from outside the project, and not here
         usual = {}
     given = {key: value for key, value in policy.items() if key != "kind" and value is not None}
-    return " ".join([policy["kind"], *(f"{key}={value}" for key, value in given.items() if value != usual.get(key))])
+    return " ".join([kind, *(f"{key}={value}" for key, value in given.items() if value != usual.get(key))])
 
 
 def difference(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:

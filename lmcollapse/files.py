@@ -31,6 +31,18 @@ def write_json(path: Path, value: Any) -> None:
     write_atomically(path, text.encode())
 
 
+def parse_json(content: str | bytes) -> Any:
+    """What a text says as JSON; ValueError where it is none, as NaN is none, or nested too deep to be read."""
+
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} is no JSON")
+
+    try:
+        return json.loads(content, parse_constant=refuse)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+
+
 def flush(path: Path) -> None:
     """Have the operating system bring a file, or a folder's list of names, to disk."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -17,7 +17,7 @@ from lmcollapse.catalog import find
 from lmcollapse.config import DetectorOptions
 from lmcollapse.detectors import Known, Suspects
 from lmcollapse.detectors.actions import chosen, weights
-from lmcollapse.files import write_atomically
+from lmcollapse.files import parse_json, write_atomically
 from lmcollapse.measure import Unit, read_texts
 from lmcollapse.metrics.detection import auc, rate
 from lmcollapse.options import bind, options_of
@@ -118,7 +118,11 @@ def _pool(pool: Path, column: str, document: Unit) -> tuple[pa.Table, list[str]]
         table = pq.read_table(pool)
     elif pool.suffix in KINDS:
         with pool.open(encoding="utf-8") as lines:
-            table = pa.Table.from_pylist([json.loads(line) for line in lines if line.strip()])
+            rows = [parse_json(line) for line in lines if line.strip()]
+        try:
+            table = pa.Table.from_pylist(rows)
+        except (pa.ArrowException, OverflowError, UnicodeError, TypeError) as error:
+            raise UserError(f"{pool}: a key holds values that do not go together ({error}); give it one type") from None
     else:
         table = pa.table({"text": texts})
     if taken := {PROBABILITY, WEIGHT} & set(table.column_names):

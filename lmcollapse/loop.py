@@ -11,14 +11,15 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from lmcollapse import processes
 from lmcollapse.chains import experiment_of
 from lmcollapse.config import Config, difference
 from lmcollapse.manifest import begin, changed_since, note_divergence
+from lmcollapse.options import bind
 from lmcollapse.readings import flat
-from lmcollapse.records import member_name
+from lmcollapse.records import MANIFEST, member_name
 from lmcollapse.scenes import AllScores
 from lmcollapse.spans import run_chains
 from lmcollapse.steps import Steps, folder_of
@@ -122,4 +123,4 @@ def settle(here: Run, config: Config, substrate: Substrate) -> Substrate:
         )
     for line in changed_since(manifest):
         here.progress.say(line)
-    return type(substrate).model_validate(manifest["decided"])
+    return cast(Substrate, bind(cast(Any, type(substrate)), manifest["decided"], f"{here.path / MANIFEST}: decided"))

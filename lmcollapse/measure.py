@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import chain
@@ -13,6 +12,7 @@ import numpy as np
 from rich.table import Table
 
 from lmcollapse.catalog import CATALOG, find
+from lmcollapse.files import parse_json
 from lmcollapse.metrics.scene import MOST_WORDS, HumanText, Scene, parts
 from lmcollapse.options import options_of, suggestion
 from lmcollapse.parquet import column_of
@@ -115,6 +115,8 @@ def measure(
     Raises UserError for what cannot be read and for text without a word.
     """
     progress = progress or Silent()
+    if words is not None and words < 1:
+        raise UserError(f"words is {words}; give how many are looked at, 1 or more")
     chosen = list(measures) if measures is not None else text_measures()
     for name in chosen:
         if name not in text_measures() and ":" not in name:
@@ -193,7 +195,7 @@ def _json_lines(file: Path, column: str) -> Iterator[str]:
         for number, line in enumerate(lines, 1):
             if line.strip():
                 try:
-                    row = json.loads(line)
+                    row = parse_json(line)
                 except ValueError as error:
                     raise UserError(
                         f"{file}: line {number} is no JSON ({error}); give one JSON object a line"

@@ -88,6 +88,8 @@ def options_of(function: Callable[..., Any]) -> type[Options]:
 
     Descriptions are read from the docstring, from lines of the form `name : what it is`.
     """
+    if not callable(function):
+        raise UserError(f"{str(function)[:200]} is no component: it must be a function or a class")
     described = _described(inspect.getdoc(function) or "")
     fields: dict[str, Any] = {}
     for name, parameter in inspect.signature(function, eval_str=True).parameters.items():

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from lmcollapse.catalog import find
-from lmcollapse.files import write_json
+from lmcollapse.files import parse_json, write_json
 from lmcollapse.metrics.scene import Scene
 from lmcollapse.types import Progress, Reading
 
@@ -41,7 +40,7 @@ def write_readings(readings: Sequence[Reading], folder: Path) -> None:
 
 def load_readings(folder: Path) -> list[Reading]:
     """What `write_readings` wrote."""
-    return [Reading(**entry) for entry in json.loads((folder / FILE).read_text(encoding="utf-8"))]
+    return [Reading(**entry) for entry in parse_json((folder / FILE).read_bytes())]
 
 
 def flat(readings: Sequence[Reading]) -> dict[str, float | None]:

@@ -7,7 +7,7 @@ import json
 import os
 import socket
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from lmcollapse import files
@@ -19,6 +19,17 @@ RECORD = "step.json"
 MANIFEST = "manifest.json"
 METRICS = "metrics.jsonl"
 LOCK = ".lmcollapse.lock"
+
+SECTIONS = {
+    "config": dict,
+    "decided": dict,
+    "human": dict,
+    "seeds": dict,
+    "versions": dict,
+    "hardware": dict,
+    "starts": list,
+}
+"""Of the manifest, and what each is."""
 
 Facts = Mapping[str, Any]
 
@@ -57,7 +68,7 @@ def read_manifest(path: Path) -> dict[str, Any] | None:
     if not file.is_file():
         return None
     try:
-        manifest: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        manifest: dict[str, Any] = files.parse_json(file.read_bytes())
         if not isinstance(manifest, dict):
             raise ValueError("no JSON object")
     except ValueError as error:
@@ -65,8 +76,13 @@ def read_manifest(path: Path) -> dict[str, Any] | None:
     if manifest.get("format") != FORMAT:
         raise UserError(
             f"{path} has format {manifest.get('format')}, this version reads {FORMAT}; use the version of lmcollapse "
-            f"that made it ({manifest.get('versions', {}).get('lmcollapse', 'unknown')}) or a new directory"
+            "that made it or a new directory"
         )
+    for section, kind in SECTIONS.items():
+        if not isinstance(manifest.get(section, kind()), kind):
+            raise UserError(
+                f"{file}: damaged ('{section}' is no {kind.__name__}); restore it, or start in a new directory"
+            )
     return manifest
 
 
@@ -78,11 +94,8 @@ def read_metrics(path: Path) -> list[dict[str, float | None]]:
 
 
 def _measures_of(line: bytes, generation: int, file: Path) -> dict[str, float | None]:
-    def refuse(constant: str) -> None:
-        raise ValueError(f"{constant} is no JSON")
-
     try:
-        readings = json.loads(line, parse_constant=refuse)
+        readings = files.parse_json(line)
         if readings.pop("generation") != generation:
             raise ValueError(f"not generation {generation}")
         return {name: None if value is None else float(value) for name, value in readings.items()}
@@ -94,16 +107,42 @@ def _measures_of(line: bytes, generation: int, file: Path) -> dict[str, float | 
 def read_record(folder: Path) -> dict[str, Any] | None:
     """The record of a finished step, None where there is none that can be read (then the step is made again)."""
     try:
-        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        record = files.parse_json((folder / RECORD).read_bytes())
     except (OSError, ValueError):
         return None
-    whole = isinstance(record, dict) and {"ingredients", "facts", "files"} <= set(record)
-    return record if whole and all(map(_stays_inside, record["files"])) else None
+    return record if isinstance(record, dict) and _whole(record) else None
 
 
-def _stays_inside(name: str) -> bool:
+def _whole(record: Facts) -> bool:
+    """Whether a record has the form that its readers rely on."""
+    parts = [record.get(part) for part in ("ingredients", "facts", "files")]
+    if not all(isinstance(part, dict) for part in parts) or not isinstance(record.get("seconds", 0), int | float):
+        return False
+    digests = record["ingredients"].get("inputs")
+    logs, notes = record.get("logs", []), record.get("notes", [])
+    names = [*record["files"], *logs] if isinstance(logs, list) and isinstance(notes, list) else [None]
+    return (
+        isinstance(digests, dict)
+        and all(isinstance(digest, str) for digest in (*digests.values(), *record["files"].values()))
+        and all(isinstance(name, str) and _is_inside(name) for name in names)
+    )
+
+
+def _is_inside(name: str) -> bool:
     """Whether a name can be that of a file in a folder; a record that leads elsewhere was not written by a run."""
-    return not Path(name).is_absolute() and ".." not in Path(name).parts
+    path = PurePosixPath(name)
+    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts and "\0" not in name
+
+
+def seal_of(record: Facts) -> str:
+    """A hash over what a record says, but for how long the step took and whether it was pruned since."""
+    said = {key: value for key, value in record.items() if key not in ("seal", "seconds", "pruned")}
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+def is_sealed(record: Facts) -> bool:
+    """Whether a record is as it was written; those of older versions have no seal."""
+    return bool(record.get("seal", seal_of(record)) == seal_of(record))
 
 
 def is_pruned(folder: Path) -> bool:

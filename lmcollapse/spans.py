@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from lmcollapse.chains import Block, Experiment, Trace
-from lmcollapse.files import write_json
+from lmcollapse.files import parse_json, write_json
 from lmcollapse.manifest import begin
 from lmcollapse.metrics.intervals import LEVEL
 from lmcollapse.readings import load_readings, write_readings
@@ -70,7 +70,7 @@ def _span(
         return {"generations": [span.start, span.stop - 1], "collapsed_at": trace.collapsed_at.tolist()}
 
     def read(folder: Path) -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+        rows: list[dict[str, Any]] = parse_json((folder / "summary.json").read_bytes())
         return rows
 
     return here.make(

@@ -56,11 +56,17 @@ def status(directory: Path) -> list[RunStatus]:
 
 def status_of(path: Path, name: str) -> RunStatus:
     """One run, by the name that it is to have."""
-    running = holder(path) is not None
-    try:
-        manifest, table = read_manifest(path), read_metrics(path)
-    except UserError as error:  # one damaged run must not hide the others
+    try:  # one damaged run must not hide the others
+        return _status_of(path, name)
+    except UserError as error:
         return RunStatus(name, "?", 0, str(error), ())
+    except Exception as error:  # what becomes of a damaged manifest cannot be foreseen
+        return RunStatus(name, "?", 0, f"damaged ({error!r}); `lmcollapse verify {path}` tells where", ())
+
+
+def _status_of(path: Path, name: str) -> RunStatus:
+    running = holder(path) is not None
+    manifest, table = read_manifest(path), read_metrics(path)
     if manifest is None:
         return RunStatus(name, "?", 0, "running: preparing" if running else "stopped: before generation 0", ())
     config = manifest["config"]

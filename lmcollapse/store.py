@@ -33,9 +33,11 @@ from lmcollapse.records import (
     content_digest,
     damaged,
     is_pruned,
+    is_sealed,
     names_in,
     read_manifest,
     read_record,
+    seal_of,
 )
 from lmcollapse.sharing import Peers, link_folder
 from lmcollapse.spool import beside
@@ -169,7 +171,7 @@ class Run:
     def _finished(self, folder: Path, ingredients: Facts) -> Facts | None:
         """The record of a step that is there, whole, and made from this."""
         record = read_record(folder)
-        fits = record is not None and record["ingredients"] == json.loads(json.dumps(ingredients))
+        fits = record is not None and record["ingredients"] == json.loads(json.dumps(ingredients)) and is_sealed(record)
         return record if record is not None and fits and not damaged(folder, record) else None
 
     def _alone(self, name: str, ingredients: Facts) -> AbstractContextManager[None]:
@@ -250,6 +252,7 @@ class Run:
             "notes": noting.notes,
             "seconds": round(time.monotonic() - started, 3),
         }
+        record["seal"] = seal_of(record)
         files.write_json(partial / RECORD, record)
         for file in files.files_in(partial):
             files.flush(file)

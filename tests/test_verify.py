@@ -19,7 +19,7 @@ from lmcollapse.config import parse
 from lmcollapse.files import sha256, write_json
 from lmcollapse.loop import run
 from lmcollapse.parquet import read_born, read_corpus, read_human, write_corpus, write_human
-from lmcollapse.records import content_digest
+from lmcollapse.records import content_digest, seal_of
 from lmcollapse.types import Documents, Images, UserError
 from lmcollapse.verify import verify
 from tests.text import FEW_MEASURES, text_file
@@ -59,6 +59,7 @@ def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
 def rehash(folder: Path) -> None:
     """Make the record of a step fit its files again."""
     edit(folder / "step.json", lambda record: record["files"].update({n: sha256(folder / n) for n in record["files"]}))
+    edit(folder / "step.json", lambda record: record.update(seal=seal_of(record)))
 
 
 def edit(file: Path, change: Callable[[Any], Any]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ import pandas as pd
 from rich.table import Table
 
 import lmcollapse
-from lmcollapse.files import write_atomically, write_json
+from lmcollapse.files import parse_json, write_atomically, write_json
 from lmcollapse.progress import literal, number
 from lmcollapse.records import RECORD, read_manifest, read_record
 from lmcollapse.reproductions.evidence import Evidence, Finding
@@ -65,11 +64,16 @@ def load(reproduction: Reproduction, folder: Path) -> Judged:
     """The same from the files that `write` has left; the verdicts are computed again from the table."""
     try:
         rows = pd.read_csv(folder / TABLE)
-        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{folder}: holds no reproduction that can be read ({error})") from None
-    evidence = Evidence(rows)
-    return Judged(reproduction, evidence, tuple(reproduction.claims(evidence)), about)
+        about = parse_json((folder / ABOUT).read_bytes())
+        evidence = Evidence(rows)
+        findings = tuple(reproduction.claims(evidence))
+        if not isinstance(about, dict):
+            raise ValueError(f"{ABOUT} has no JSON object")
+    except Exception as error:  # what an edited table does to the claims cannot be foreseen
+        raise UserError(
+            f"{folder}: holds no reproduction of {reproduction.name} that can be read ({error!r})"
+        ) from None
+    return Judged(reproduction, evidence, findings, about)
 
 
 def write(judged: Judged, folder: Path) -> None:

@@ -10,6 +10,9 @@ from pydantic import Field
 from lmcollapse.options import Options
 from lmcollapse.types import Bools, Floats, Ints, Start, State, UserError, Values
 
+MOST_NUMBERS = 2**44
+"""In one generation."""
+
 
 class ChainSubstrate(Options):
     """A simple model that is fitted in closed form, or nearly so; see `gaussian` for an example.
@@ -32,6 +35,12 @@ class ChainSubstrate(Options):
         """Raise UserError for all that can be known to fail before the first fit."""
         if start not in self.starts:
             raise UserError(f"start is {start}; this substrate is fitted anew each generation, leave `start` out")
+        numbers = self.chains * self.rows * self.width
+        if numbers > MOST_NUMBERS:
+            raise UserError(
+                f"chains is {self.chains} and rows is {self.rows}: {numbers:.3g} numbers in a generation are more than "
+                "any memory holds; lower them"
+            )
 
     def decide(self) -> Self:
         """Nothing is left to the machine."""

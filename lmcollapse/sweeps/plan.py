@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import json
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import Field
 
 from lmcollapse.config import Config, condition, laid_over, lay_over, parse, put, read
-from lmcollapse.files import write_json
+from lmcollapse.files import parse_json, write_json
 from lmcollapse.options import Options, bind
 from lmcollapse.records import LOCK, members_of, read_manifest, read_metrics
 from lmcollapse.sharing import Peers
@@ -23,6 +23,8 @@ from lmcollapse.types import UserError
 SWEEP = "sweep.json"
 """In the directory of a sweep: its runs."""
 LOCKS = ".locks"
+MOST_RUNS = 10_000
+"""Of one sweep."""
 
 
 class SweepOptions(Options):
@@ -145,6 +147,7 @@ def plan(given: Mapping[str, Any], out: Path, where: str = "sweep") -> Sweep:
     if not isinstance(section, Mapping):
         raise UserError(f"{where}: 'sweep' is {section!r}; it is a section with seeds, conditions, grid, keep_models")
     options = bind(SweepOptions, section, f"{where}: sweep")
+    _check_count(options, where)
     seeds = _seeds(options.seeds, base.get("seed", 0), where)
     named = dict(_conditions(base, options, where))
     folders = {name: _folder(name) for name in named}
@@ -152,11 +155,23 @@ def plan(given: Mapping[str, Any], out: Path, where: str = "sweep") -> Sweep:
         raise UserError(f"{where}: conditions are too much alike to be folders: {', '.join(sorted(named))}")
     paths = {(name, seed): out / folders[name] / f"seed_{seed}" for seed in seeds for name in named}
     peers = Peers(tuple(paths.values()), out / LOCKS)
-    cells = []
-    for (name, seed), path in paths.items():
-        config = parse({**named[name], "seed": seed}, f"{where} ({name})")
-        cells.append(Cell(name, seed, config, path, Part(name, peers, options.keep_models)))
+    configs = {name: parse({**named[name], "seed": seeds[0]}, f"{where} ({name})") for name in named}
+    cells = (
+        Cell(name, seed, configs[name].model_copy(update={"seed": seed}), path, Part(name, peers, options.keep_models))
+        for (name, seed), path in paths.items()
+    )
     return Sweep(out, tuple(cells), given)
+
+
+def _check_count(options: SweepOptions, where: str) -> None:
+    """Refuse, before they are written out, more runs than anybody makes."""
+    seeds = options.seeds if isinstance(options.seeds, int) else len(options.seeds)
+    combinations = math.prod(len(values) for values in options.grid.values())
+    runs = seeds * max(1, len(options.conditions)) * combinations
+    if runs > MOST_RUNS:
+        raise UserError(
+            f"{where}: stands for {runs:,} runs; at most {MOST_RUNS:,} are made: give fewer seeds or values"
+        )
 
 
 def runs_in(directory: Path) -> list[Path]:
@@ -174,7 +189,7 @@ def known_runs(out: Path) -> list[dict[str, Any]]:
     if not file.is_file():
         return []
     try:
-        runs = json.loads(file.read_text(encoding="utf-8"))["runs"]
+        runs = parse_json(file.read_bytes())["runs"]
         for run in runs:
             inside = (out / run["path"]).resolve().relative_to(out.resolve())
             assert str(inside) != "."
@@ -189,6 +204,8 @@ def _seeds(given: int | list[int], first: Any, where: str) -> list[int]:
     seeds = list(range(first, first + given)) if isinstance(given, int) and isinstance(first, int) else given
     if not isinstance(seeds, list) or not seeds or len(set(seeds)) < len(seeds):
         raise UserError(f"{where}: sweep.seeds is {given}; give how many, 1 or more, or a list of different ones")
+    if not 0 <= min(seeds) <= max(seeds) < 2**63:
+        raise UserError(f"{where}: seeds go from {min(seeds)} to {max(seeds)}; they must be 0 or more and below 2**63")
     return seeds
 
 

@@ -6,12 +6,13 @@ steps.py has files, hashes, the chain from input to output, seeds and the table;
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from lmcollapse.records import FORMAT, LOCK, MANIFEST, holder, members_of, read_manifest
+from lmcollapse.sweeps.plan import known_runs
 from lmcollapse.types import Progress, Silent, UserError
 from lmcollapse.verify.book import Book, Mismatch, json_object
 from lmcollapse.verify.rows import check_human, check_rows
@@ -64,13 +65,26 @@ def verify(run: Path, progress: Progress = Silent()) -> Verification:
     steps = check_files(book, progress)
     if manifest is None and any(name.startswith("generation") for name in steps):
         book.expect(MANIFEST, "file", "none", "one, since there are generations")
-    check_chain(book, steps, section_of(manifest or {}, "config"))
-    check_origins(book, steps, manifest or {})
-    heldout = check_human(book, steps, manifest or {})
-    check_rows(book, steps, heldout, manifest or {})
-    check_table(book, steps)
-    _check_pretrained(book, steps)
+    told = manifest or {}
+    heldout: list[set[bytes]] = [set()]
+    book.attempt("the chain of steps", lambda: check_chain(book, steps, section_of(told, "config")))
+    book.attempt("the origins of rows", lambda: check_origins(book, steps, told))
+    book.attempt("the human data", lambda: heldout.append(check_human(book, steps, told)))
+    book.attempt("the rows", lambda: check_rows(book, steps, heldout[-1], told))
+    book.attempt("the table", lambda: check_table(book, steps))
+    book.attempt("the pretrained model", lambda: _check_pretrained(book, steps))
     return Verification(run, tuple(book.mismatches), book.checked, tuple(book.notes))
+
+
+def first_mismatch(paths: Iterable[Path]) -> tuple[Path, Mismatch] | None:
+    """The first thing that is not as it should be in the runs that paths lead to (runs, sweeps, what is in a run)."""
+    for path in dict.fromkeys(folder for given in paths for folder in (given, *given.parents[:2])):
+        for run in [path / known["path"] for known in known_runs(path)] or [path]:
+            for member in members_of(run):
+                if (member / LOCK).exists() or (member / MANIFEST).exists():
+                    for mismatch in verify(member).mismatches:
+                        return member, mismatch
+    return None
 
 
 def _together(run: Path, members: Sequence[Verification]) -> Verification:

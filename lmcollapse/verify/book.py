@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
+
+from lmcollapse.files import parse_json
 
 T = TypeVar("T")
 
@@ -38,7 +39,7 @@ def _short(value: Any) -> str:
 
 def json_object(file: Path) -> dict[str, Any]:
     """A file that holds one JSON object; ValueError for another."""
-    value = json.loads(file.read_bytes())
+    value = parse_json(file.read_bytes())
     if not isinstance(value, dict):
         raise ValueError("no JSON object")
     return value
@@ -62,6 +63,18 @@ class Book:
         """Note a mismatch unless the two are equal."""
         if found != expected:
             self.mismatches.append(Mismatch(where, what, found, expected))
+
+    def attempt(self, what: str, check: Callable[[], object]) -> None:
+        """Carry out a check; where what is recorded is so damaged that it cannot be, that is a mismatch.
+
+        An error in a run of which nothing else is amiss is one of the check.
+        """
+        try:
+            check()
+        except Exception as error:
+            if not self.mismatches:
+                raise
+            self.mismatches.append(Mismatch(what, "check", f"impossible ({error!r})", "one that can be made"))
 
     def read(self, name: str, reader: Callable[[Path], T]) -> T | None:
         """What a reader makes of a file or folder, None where it is not there or damaged; damage is a mismatch."""

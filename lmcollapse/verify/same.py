@@ -8,7 +8,7 @@ from pathlib import Path
 MAY_DIFFER = {".lmcollapse.lock", "manifest.json"}  # who holds it; when it was started
 """Files of a run directory that are not part of the promise of equal bytes."""
 
-TIMES = {"tokens_per_second", "utilisation"}
+TIMES = {"tokens_per_second", "images_per_second", "utilisation"}
 """What a record of a fit says of the time that it took."""
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -11,7 +10,17 @@ from typing import Any
 
 from lmcollapse import files
 from lmcollapse.readings import FILE, flat, load_readings
-from lmcollapse.records import FORMAT, MANIFEST, METRICS, RECORD, content_digest, member_name, read_record
+from lmcollapse.records import (
+    FORMAT,
+    MANIFEST,
+    METRICS,
+    RECORD,
+    content_digest,
+    member_name,
+    names_in,
+    read_record,
+    seal_of,
+)
 from lmcollapse.steps import ARTEFACTS, LOGS, REFERENCE, folder_of
 from lmcollapse.store import step_seed
 from lmcollapse.types import HUMAN, Progress
@@ -98,8 +107,6 @@ def _order(name: str) -> tuple[int, str]:
 def _step(book: Book, name: str) -> Step:
     folder = book.run / name
     record = read_record(folder)
-    if record is not None and not _whole(record):
-        record = None
     if record is None:
         book.expect(f"{name}/{RECORD}", "record of the step", "none that can be read", "one")
     logs = set(record.get("logs", ())) if record else set(LOGS)
@@ -113,21 +120,15 @@ def _step(book: Book, name: str) -> Step:
         book.checked["files"] += len(record["files"])
         book.expect(f"{name}/{RECORD}", "name of the step", record["ingredients"].get("step"), name)
         book.expect(f"{name}/{RECORD}", "format", record["ingredients"].get("format"), FORMAT)
+        book.expect(f"{name}/{RECORD}", "seal", record.get("seal", seal_of(record)), seal_of(record))
+        for log in logs & set(names_in(folder)):
+            book.read(f"{name}/{log}", lambda file: list(map(files.parse_json, file.read_bytes().splitlines())))
         if record.get("pruned"):
             book.notes.append(f"{name}: pruned (keep_models), its files are not checked")
         for inside in sorted({*hashes, *(() if record.get("pruned") else record["files"])}):
             now, then = hashes.get(inside, "no file"), record["files"].get(inside, "no file")
             book.expect(f"{name}/{inside}", "SHA-256", now, then)
     return Step(name, record, dict(record["files"]) if record and record.get("pruned") else hashes)
-
-
-def _whole(record: Mapping[str, Any]) -> bool:
-    """Whether a record has the form that all of this relies on."""
-    parts = record["ingredients"], record["facts"], record["files"]
-    if not all(isinstance(part, dict) for part in parts) or not isinstance(record.get("logs", []), list):
-        return False
-    digests = record["ingredients"].get("inputs")
-    return isinstance(digests, dict) and all(isinstance(d, str) for d in (*digests.values(), *record["files"].values()))
 
 
 @dataclass(frozen=True)
@@ -263,7 +264,7 @@ def check_table(book: Book, steps: Steps) -> None:
         book.checked["rows of the table"] += 1
         where = f"{METRICS} line {number + 1}"
         try:
-            found = json.loads(line)
+            found = files.parse_json(line)
         except ValueError:
             found = None
         if not isinstance(found, dict):
@@ -276,7 +277,9 @@ def check_table(book: Book, steps: Steps) -> None:
 def _rows(book: Book, steps: Steps) -> Iterator[dict[str, Any] | None]:
     """The rows that the table should have, as far as generations are measured; None for one that cannot be read."""
     for name in filter(SPAN.fullmatch, sorted(steps)):
-        rows = book.read(f"{name}/summary.json", lambda file: [dict(row) for row in json.loads(file.read_bytes())])
+        rows = book.read(
+            f"{name}/summary.json", lambda file: [dict(row) for row in files.parse_json(file.read_bytes())]
+        )
         yield from rows if rows is not None else [None] * _length(steps[name].facts.get("generations"))
     generation = 0
     while (name := f"{folder_of(generation)}/measures") in steps:

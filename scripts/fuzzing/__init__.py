@@ -1,0 +1,1 @@
+"""Bad input for every command, and what may come of it."""
