@@ -317,7 +317,7 @@ class _Loader(yaml.SafeLoader):
         self.depth -= 1
         return node
 
-    def construct_scalar(self, node: yaml.ScalarNode) -> Any:
+    def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
         text = super().construct_scalar(node)
         if isinstance(text, str) and ("\0" in text or any("\ud800" <= character <= "\udfff" for character in text)):
             raise _Refused(f"line {node.start_mark.line + 1} holds a character that no file name and no text can have")
