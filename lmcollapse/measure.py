@@ -18,6 +18,7 @@ from lmcollapse.options import options_of, suggestion
 from lmcollapse.parquet import column_of
 from lmcollapse.progress import literal, number
 from lmcollapse.readings import read_off
+from lmcollapse.records import sound
 from lmcollapse.types import Progress, Reading, Silent, UserError
 
 TEXT_PARTS = {"written", "human", "training"}
@@ -180,7 +181,7 @@ def _parquet(file: Path, column: str) -> Iterator[str]:
     import pyarrow.parquet as pq
 
     try:
-        table = pq.ParquetFile(file)
+        table = pq.ParquetFile(sound(file))
         if column not in table.schema_arrow.names:
             raise UserError(f"{file}: has no column '{column}'" + suggestion(column, table.schema_arrow.names))
         for piece in column_of(table, column):

@@ -51,7 +51,8 @@ def paired(found: pd.DataFrame, against: str | None = None) -> pd.DataFrame:
     pairs["difference"] = pairs["value"] - pairs["value_against"]
     groups = pairs.groupby(["condition", "generation", "measure"], sort=False)["difference"]
     seeds = groups.size()
-    value, deviation = (groups.agg(how, skipna=False) for how in ("mean", "std"))
+    known = groups.count() == seeds  # a difference that is not a number makes the mean none, in every pandas
+    value, deviation = groups.mean().where(known), groups.std().where(known)
     t = np.array([t_quantile(int(n) - 1) if n > 1 else np.nan for n in seeds])
     half = t * deviation / np.sqrt(seeds)
     rows = pd.DataFrame({"value": value, "low": value - half, "high": value + half, "seeds": seeds}).reset_index()

@@ -50,7 +50,10 @@ def _write(columns: dict[str, Any], file: Path, born: Mapping[str, Any] | None =
     table = pa.table({name: _strings(column) if name in texts else column for name, column in columns.items()})
     rows = min(ROW_GROUP_ROWS, max(1, len(table) * ROW_GROUP // max(1, table.nbytes)))
     groups = [(first, min(first + rows, len(table))) for first in range(0, max(1, len(table)), rows)]
-    kinds = [(name, _kind(texts[name], groups) if name in texts else table.schema.field(name).type) for name in columns]
+    kinds = [
+        (name, _kind(texts[name], groups) if name in texts else _stored(table.schema.field(name).type))
+        for name in columns
+    ]
     metadata: dict[Any, Any] = {}
     if "image" in columns:  # so that `datasets` and the hub see images in it
         features: dict[str, Any] = {name: {"dtype": str(kind), "_type": "Value"} for name, kind in kinds}
@@ -71,6 +74,11 @@ def _kind(texts: Texts, groups: Sequence[tuple[int, int]]) -> pa.DataType:
     """The type of a column of texts: the usual one, of which a row group holds two gigabytes, where that will do."""
     most = max(texts.offsets[beyond] - texts.offsets[first] for first, beyond in groups)
     return pa.string() if most < 2**31 else pa.large_string()
+
+
+def _stored(kind: pa.DataType) -> pa.DataType:
+    """A column of few different strings is written as one of strings."""
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
 
 
 def _strings(texts: Texts) -> pa.LargeStringArray:
@@ -127,7 +135,9 @@ def write_corpus(corpus: Corpus, file: Path, born: Mapping[str, Any] | None = No
         if corpus.texts is not None:
             columns["text"] = Texts.of(corpus.texts)
         columns["tokens"] = pa.LargeListArray.from_arrays(pa.array(corpus.offsets), pa.array(corpus.values))
-    columns["origin"] = pa.array(np.where(corpus.generation == HUMAN, "human", "synthetic").tolist(), pa.string())
+    columns["origin"] = pa.DictionaryArray.from_arrays(
+        (corpus.generation == HUMAN).astype(np.int8), pa.array(["synthetic", "human"])
+    )
     columns["generation"] = pa.array(corpus.generation, pa.int32())
     columns["row"] = pa.array(corpus.row, pa.int64())
     columns["prompt"] = pa.array(corpus.prompt, pa.int64())

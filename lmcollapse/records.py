@@ -6,7 +6,8 @@ import hashlib
 import json
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -73,6 +74,10 @@ def read_manifest(path: Path) -> dict[str, Any] | None:
             raise ValueError("no JSON object")
     except ValueError as error:
         raise UserError(f"{file}: damaged ({error}); restore it, or start the run again in a new directory") from None
+    if not is_sealed(manifest):
+        raise UserError(
+            f"{file}: damaged (its seal does not fit); restore it, or start the run again in a new directory"
+        )
     if manifest.get("format") != FORMAT:
         raise UserError(
             f"{path} has format {manifest.get('format')}, this version reads {FORMAT}; use the version of lmcollapse "
@@ -89,8 +94,27 @@ def read_manifest(path: Path) -> dict[str, Any] | None:
 def read_metrics(path: Path) -> list[dict[str, float | None]]:
     """The measures of each finished generation of a run, generation 0 first; UserError for a damaged line."""
     file = path / METRICS
-    lines = file.read_bytes().splitlines() if file.is_file() else []
-    return [_measures_of(line, generation, file) for generation, line in enumerate(lines)]
+    lines = file.read_bytes().splitlines(keepends=True) if file.is_file() else []
+    rows = [_measures_of(line, generation, file) for generation, line in enumerate(lines)]
+    for step in (*path.glob("generation_*/measures"), *path.glob("generations_*")) if lines else ():
+        said = ((read_record(step) or {}).get("facts") or {}).get("table")
+        if not isinstance(said, dict):
+            continue  # it is damaged itself, or from an older version
+        first, beyond = said["first"], said["first"] + said["rows"]
+        if beyond <= len(lines) and hashlib.sha256(b"".join(lines[first:beyond])).hexdigest() != said["sha256"]:
+            raise _damaged_line(file, first, f"not what {step.relative_to(path)} found")
+    return rows
+
+
+def table_lines(rows: Sequence[Mapping[str, Any]]) -> bytes:
+    """Rows as lines of `metrics.jsonl`, flat objects."""
+    return "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows).encode()
+
+
+def table_fact(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What a step notes of the lines that it gives, of at least one generation, so that a reader knows them again."""
+    digest = hashlib.sha256(table_lines(rows)).hexdigest()
+    return {"table": {"first": rows[0]["generation"], "rows": len(rows), "sha256": digest}}
 
 
 def _measures_of(line: bytes, generation: int, file: Path) -> dict[str, float | None]:
@@ -100,8 +124,12 @@ def _measures_of(line: bytes, generation: int, file: Path) -> dict[str, float | 
             raise ValueError(f"not generation {generation}")
         return {name: None if value is None else float(value) for name, value in readings.items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        problem = f"line {generation + 1} is damaged ({error})"
-        raise UserError(f"{file}: {problem}; `lmcollapse run` with the same command writes it again") from None
+        raise _damaged_line(file, generation, str(error)) from None
+
+
+def _damaged_line(file: Path, generation: int, why: str) -> UserError:
+    problem = f"line {generation + 1} is damaged ({why})"
+    return UserError(f"{file}: {problem}; `lmcollapse run` with the same command writes it again")
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:
@@ -163,6 +191,44 @@ def damaged(folder: Path, record: Facts) -> list[str]:
     return names + [
         name for name, digest in record["files"].items() if name in there and files.sha256(folder / name) != digest
     ]
+
+
+def sound(path: Path) -> Path:
+    """The same path, once all of a finished step that is there was found to be what the step wrote.
+
+    path : a file of a step, or a folder; what belongs to no step is left to its reader.
+
+    Raises UserError for what is damaged.
+    """
+    folder = next((place for place in (path, *path.parents) if (place / RECORD).is_file()), None)
+    while folder is not None:
+        record = read_record(folder)
+        wrong = [RECORD] if record is None or not is_sealed(record) else _changed(path, folder, record)
+        if not wrong:
+            break
+        if record == read_record(folder):  # else a run has just made it anew
+            raise UserError(
+                f"{folder / wrong[0]}: damaged (not what its step wrote); `lmcollapse run` with the same command makes "
+                "it again"
+            )
+    return path
+
+
+def _changed(path: Path, folder: Path, record: Facts) -> list[str]:
+    """What of a path is damaged, by its name in the folder of its step; a missing file is left to its reader."""
+    if path.is_dir():
+        return [name for name in damaged(folder, record) if (folder / name).is_relative_to(path)]
+    name = str(path.relative_to(folder))
+    if not path.is_file() or name in record.get("logs", ()):
+        return []
+    stamp = path.stat()
+    return [] if record["files"].get(name) == _digest(path, stamp.st_mtime_ns, stamp.st_size) else [name]
+
+
+@lru_cache(maxsize=1024)
+def _digest(file: Path, *stamp: int) -> str:
+    """The hash of a file that has this stamp."""
+    return files.sha256(file)
 
 
 def names_in(folder: Path) -> list[str]:

@@ -15,7 +15,7 @@ from lmcollapse.config import condition
 from lmcollapse.metrics.sequence_perplexity import nats_per_token
 from lmcollapse.parquet import read_scores
 from lmcollapse.readings import flat, load_readings
-from lmcollapse.records import read_manifest, read_metrics
+from lmcollapse.records import read_manifest, read_metrics, sound
 from lmcollapse.spans import PERCENTILES
 from lmcollapse.steps import REFERENCE, folder_of, judged_file
 from lmcollapse.types import HUMAN, Floats, UserError
@@ -144,7 +144,7 @@ def _readings(run: Path) -> list[dict[str, float | None]]:
 def _reference(run: Path) -> dict[str, float | None]:
     """The measures of held-out human text, or of the distribution that human data come from."""
     try:
-        readings = load_readings(run / REFERENCE)
+        readings = load_readings(sound(run / REFERENCE))
     except (OSError, ValueError, TypeError) as error:
         raise UserError(
             f"{run / REFERENCE}: cannot be read ({error}); the same `lmcollapse run` makes it again"
@@ -174,7 +174,7 @@ def sequence_perplexities(run: Path, generation: int, judge: int) -> Floats:
     """`(sequences,)` of what a generation wrote, under a judge, by its place in `judges`."""
     file = run / folder_of(generation) / "scores" / judged_file(judge)
     try:
-        scores = read_scores(file)
+        scores = read_scores(sound(file))
     except (OSError, KeyError, ValueError) as error:  # Arrow's errors are among them
         raise UserError(f"{file}: cannot be read ({error}); the same `lmcollapse run` makes it again") from None
     with np.errstate(over="ignore"):

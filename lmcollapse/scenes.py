@@ -6,8 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from lmcollapse.metrics.drift import Lineage, drift
 from lmcollapse.metrics.scene import (
     MOST_IMAGES,
@@ -21,6 +19,7 @@ from lmcollapse.metrics.scene import (
     Trained,
     some_images,
 )
+from lmcollapse.spool import counts
 from lmcollapse.types import HUMAN, Corpus, Documents, Human, Images, Ints, Scores
 
 Sizes = Mapping[str, int]
@@ -112,7 +111,7 @@ def of_generation(human: Human[Any], size: int | None, here: Generation) -> Scen
 
 def _token_counts(rows: Corpus) -> Ints | None:
     """`(token ids,)` occurrences of each token in some rows; None where rows are no tokens."""
-    return None if rows.offsets is None else np.bincount(rows.values).astype(np.int64)
+    return None if rows.offsets is None else counts(rows.values)
 
 
 def _how_many(human: Human[Images], images: int | None) -> int:

@@ -15,7 +15,7 @@ from lmcollapse.files import parse_json, write_json
 from lmcollapse.manifest import begin
 from lmcollapse.metrics.intervals import LEVEL
 from lmcollapse.readings import load_readings, write_readings
-from lmcollapse.records import Facts
+from lmcollapse.records import Facts, sound, table_fact
 from lmcollapse.steps import REFERENCE
 from lmcollapse.store import Artefact, Run
 from lmcollapse.types import Floats, Progress, Reading, State, UserError
@@ -62,12 +62,14 @@ def _span(
         label = f"generations {span.start}-{span.stop - 1}"
         with progress.stage(label, total=len(span) * substrate.chains, unit="chain generations") as advance:
             trace = experiment.advance(blocks, span, kept=kept, watch=advance)
-        write_json(folder / "summary.json", summary(trace))
+        rows = summary(trace)
+        write_json(folder / "summary.json", rows)
         _write_traced(trace, folder, substrate.traced)
         if span.stop < config.generations:
             for block in blocks:
                 write_block(block, folder / block_file(block.number))
-        return {"generations": [span.start, span.stop - 1], "collapsed_at": trace.collapsed_at.tolist()}
+        facts = {"generations": [span.start, span.stop - 1], "collapsed_at": trace.collapsed_at.tolist()}
+        return facts | table_fact(rows)
 
     def read(folder: Path) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = parse_json((folder / "summary.json").read_bytes())
@@ -161,7 +163,7 @@ def read_models(run: Path) -> dict[int, State]:
     found: dict[int, State] = {}
     for file in sorted(run.glob("generations_*/models.safetensors")):
         try:
-            stored = load_file(file)
+            stored = load_file(sound(file))
         except SafetensorError as error:
             raise UserError(
                 f"{file}: damaged ({error}); `lmcollapse run` with the same command makes it again"

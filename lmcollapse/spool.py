@@ -93,6 +93,14 @@ def pieces(rows: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
     return np.array_split(rows, 1 + rows.size // AT_ONCE)
 
 
+def counts(numbers: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """`(largest + 1,)` occurrences of each number; `np.bincount` would hold a wider copy of them all."""
+    found = np.zeros(int(numbers.max(initial=-1)) + 1, np.int64)
+    for some in pieces(numbers):
+        found += np.bincount(some, minlength=len(found))
+    return found
+
+
 def ends(lengths: npt.ArrayLike) -> npt.NDArray[np.int64]:
     """`(rows + 1,)` offsets of rows of these lengths, end to end."""
     return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64)

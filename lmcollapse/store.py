@@ -38,6 +38,7 @@ from lmcollapse.records import (
     read_manifest,
     read_record,
     seal_of,
+    table_lines,
 )
 from lmcollapse.sharing import Peers, link_folder
 from lmcollapse.spool import beside
@@ -269,7 +270,8 @@ class Run:
         """Write the manifest, atomically."""
         if not processes.is_first():
             return
-        files.write_json(self.path / MANIFEST, manifest)
+        manifest = json.loads(json.dumps(manifest))
+        files.write_json(self.path / MANIFEST, {**manifest, "seal": seal_of(manifest)})
 
     def write_metrics(self, rows: list[dict[str, Any]], *, complete: bool) -> None:
         """Write `metrics.jsonl`, one flat object a finished generation, atomically.
@@ -280,7 +282,7 @@ class Run:
         if not processes.is_first():
             return
         file = self.path / METRICS
-        content = "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows).encode()
+        content = table_lines(rows)
         there = file.read_bytes() if file.is_file() else b""
         if there != content and (complete or not there.startswith(content)):
             files.write_atomically(file, content)

@@ -15,6 +15,7 @@ from lmcollapse.config import parse
 from lmcollapse.loop import run
 from lmcollapse.parquet import read_corpus, write_corpus
 from lmcollapse.records import read_metrics
+from tests.tamper import edit, rehash, write_table
 from tests.text import FEW_MEASURES, text_file
 
 CONDITIONS: dict[str, Any] = {
@@ -62,18 +63,12 @@ def grid(folder: Path) -> list[Path]:
     ]
 
 
-def edit(file: Path, change: Callable[[Any], None]) -> None:
-    """Change a JSON file in place."""
-    value = json.loads(file.read_text())
-    change(value)
-    file.write_text(json.dumps(value))
-
-
 def rewrite_texts(run: Path, generation: int, texts: Callable[[int], str]) -> None:
     """Put other texts into what a generation wrote."""
     file = run / f"generation_{generation:03d}" / "corpus" / "corpus.parquet"
     corpus = read_corpus(file)
     write_corpus(replace(corpus, texts=[texts(row) for row in range(len(corpus))]), file)
+    rehash(file.parent)
 
 
 def stretched(run: Path, out: Path, generations: int, seed: int, policy: Mapping[str, Any]) -> Path:
@@ -88,8 +83,8 @@ def stretched(run: Path, out: Path, generations: int, seed: int, policy: Mapping
             shutil.copytree(run / origin, out / f"generation_{generation:03d}")
         row = rows[min(generation, len(rows) - 1)]
         changed = {name: None if value is None else value * rng.uniform(0.8, 1.2) for name, value in row.items()}
-        made.append(json.dumps({"generation": generation} | changed))
-    (out / "metrics.jsonl").write_text("".join(line + "\n" for line in made))
+        made.append({"generation": generation} | changed)
+    write_table(out, made)
 
     def change(manifest: Any) -> None:
         manifest["config"] |= {"generations": generations, "seed": seed, "policy": dict(policy)}
@@ -115,5 +110,5 @@ def hostile(folder: Path) -> Path:
         json.loads(line) | {HOSTILE[1]: 1.0 + n, HOSTILE[4]: 2.0 + n}
         for n, line in enumerate((out / "metrics.jsonl").open())
     ]
-    (out / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_table(out, rows)
     return out

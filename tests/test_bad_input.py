@@ -31,6 +31,7 @@ from lmcollapse.sweeps.plan import MOST_RUNS
 from lmcollapse.types import UserError
 from lmcollapse.verify import verify
 from lmcollapse.verify.same import different_files
+from tests.tamper import edit
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "scripts"))
@@ -271,8 +272,7 @@ def test_damage_is_told_from_a_bug(
     with pytest.raises(KeyError, match="a bug"):
         cli.main(["verdicts", str(finished)])
     damaged = copytree(finished, tmp_path / "run")
-    manifest = json.loads((damaged / "manifest.json").read_text())
-    (damaged / "manifest.json").write_text(json.dumps({**manifest, "seeds": {"run": [3]}}))
+    edit(damaged / "manifest.json", lambda manifest: manifest.update(seeds={"run": [3]}))
     with pytest.raises(SystemExit) as end:
         cli.main(["verdicts", str(damaged)])
     told = capsys.readouterr().err
@@ -284,9 +284,7 @@ def test_status_shows_the_other_runs_beside_a_damaged_one(finished: Path, tmp_pa
 
     for name in ("a", "b"):
         copytree(finished, tmp_path / name)
-    manifest = json.loads((tmp_path / "a" / "manifest.json").read_text())
-    del manifest["config"]["generations"]
-    (tmp_path / "a" / "manifest.json").write_text(json.dumps(manifest))
+    edit(tmp_path / "a" / "manifest.json", lambda manifest: manifest["config"].pop("generations"))
     damaged, whole = status(tmp_path)
     assert damaged.state.startswith("damaged") and whole.state == "finished"
 

@@ -7,7 +7,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +20,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from lmcollapse import cli, files
 from lmcollapse.config import parse
 from lmcollapse.export import Export, export
-from lmcollapse.files import sha256, write_json
 from lmcollapse.loop import run
 from lmcollapse.parquet import read_born, read_corpus, read_part
 from lmcollapse.types import UserError
+from tests.tamper import edit, forge
 from tests.test_verify import given
 from tests.text import FEW_MEASURES
 from tests.tiny import tiny
@@ -167,18 +166,9 @@ def test_no_card_tells_paths_of_this_machine(finished: Path, exported: Path) -> 
         assert str(finished.parent) not in card.read_text()
 
 
-def edit(file: Path, change: Callable[[Any], Any]) -> None:
-    """Change JSON, and the record of the step that it is in."""
-    value = json.loads(file.read_text())
-    change(value)
-    write_json(file, value)
-    if (record := file.with_name("step.json")).is_file() and record != file:
-        edit(record, lambda step: step["files"].update({file.name: sha256(file)}))
-
-
 def test_what_the_hub_has_is_named_by_its_id(finished: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(finished, tmp_path / "copy"))
-    edit(copy / "base/pretrained.json", lambda named: named.update(name="openai-community/gpt2", commit="c" * 40))
+    forge(copy / "base/pretrained.json", lambda named: named.update(name="openai-community/gpt2", commit="c" * 40))
     corpus = {"kind": "datasets", "path": "Salesforce/wikitext"}
     edit(copy / "manifest.json", lambda m: m["config"].update(corpus=corpus) or m["human"].update(commits=["d" * 40]))
     out = tmp_path / "out"
@@ -188,7 +178,7 @@ def test_what_the_hub_has_is_named_by_its_id(finished: Path, tmp_path: Path) -> 
     assert first["datasets"] == ["copy-corpora", "Salesforce/wikitext"]
     assert second["base_model"] == "copy-generation-000"
     assert DatasetCard.load(out / "corpora/README.md").data.source_datasets == ["Salesforce/wikitext"]
-    edit(copy / "base/pretrained.json", lambda named: named.update(name="smollm2", commit=None))
+    forge(copy / "base/pretrained.json", lambda named: named.update(name="smollm2", commit=None))
     export(copy, out)
     card = ModelCard.load(out / "generation_000/README.md").data
     assert card.base_model == "HuggingFaceTB/SmolLM2-135M-Instruct"

@@ -34,7 +34,8 @@ from lmcollapse.theory import expected
 from lmcollapse.trajectories import mean
 from lmcollapse.types import HUMAN, UserError
 from lmcollapse.verdicts import verdicts
-from tests.reported import CONDITIONS, HOSTILE, STEERING, edit, grid, hostile, stretched, urn_run
+from tests.reported import CONDITIONS, HOSTILE, STEERING, grid, hostile, stretched, urn_run
+from tests.tamper import edit
 
 LABELS = ["replace", "accumulate", "mix human_fraction=0.1"]
 

@@ -24,14 +24,15 @@ from lmcollapse.catalog import find, only_own
 from lmcollapse.cli import main
 from lmcollapse.config import load, recorded
 from lmcollapse.export import export
-from lmcollapse.files import sha256, write_json
+from lmcollapse.files import write_json
 from lmcollapse.loop import run
 from lmcollapse.records import LOCK, RECORD, read_record
 from lmcollapse.report import report
 from lmcollapse.results import table
 from lmcollapse.store import open_run
 from lmcollapse.types import Silent, UserError
-from tests.reported import STEERING, edit, hostile, urn_run
+from tests.reported import STEERING, hostile, urn_run
+from tests.tamper import edit, rehash, step_of
 from tests.text import text_file
 from tests.tiny import tiny
 
@@ -217,17 +218,11 @@ def test_arrays_of_chains_are_no_pickles(tmp_path: Path, capsys: pytest.CaptureF
     for array in arrays:
         with array.open("wb") as stream:
             np.save(stream, np.array([Bomb(canary)], dtype=object), allow_pickle=True)
-        with_its_hash(array)
+        rehash(step_of(array))
     capsys.readouterr()
     assert called("plot", out, "--out", tmp_path / "figures") == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and "safetensors: damaged" in said and not canary.exists(), said
-
-
-def with_its_hash(file: Path) -> None:
-    """Forge the record of a step so that a changed file fits it: hashes are no signatures."""
-    folder = next(folder for folder in file.parents if (folder / RECORD).is_file())
-    edit(folder / RECORD, lambda record: record["files"].update({str(file.relative_to(folder)): sha256(file)}))
 
 
 FORBIDDEN = re.compile(

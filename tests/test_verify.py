@@ -16,12 +16,12 @@ import pytest
 
 from lmcollapse import cli, files
 from lmcollapse.config import parse
-from lmcollapse.files import sha256, write_json
 from lmcollapse.loop import run
 from lmcollapse.parquet import read_born, read_corpus, read_human, write_corpus, write_human
-from lmcollapse.records import content_digest, seal_of
+from lmcollapse.records import content_digest
 from lmcollapse.types import Documents, Images, UserError
 from lmcollapse.verify import verify
+from tests.tamper import edit, rehash
 from tests.text import FEW_MEASURES, text_file
 from tests.tiny import tiny
 
@@ -54,18 +54,6 @@ def copy(finished: Path, tmp_path: Path) -> Path:
 
 def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
     return {str(file): (file.read_bytes(), file.stat().st_mtime_ns) for file in files.files_in(folder)}
-
-
-def rehash(folder: Path) -> None:
-    """Make the record of a step fit its files again."""
-    edit(folder / "step.json", lambda record: record["files"].update({n: sha256(folder / n) for n in record["files"]}))
-    edit(folder / "step.json", lambda record: record.update(seal=seal_of(record)))
-
-
-def edit(file: Path, change: Callable[[Any], Any]) -> None:
-    value = json.loads(file.read_text())
-    change(value)
-    write_json(file, value)
 
 
 def edit_table(file: Path, **columns: Callable[[list[Any]], list[Any]]) -> None:

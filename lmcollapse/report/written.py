@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lmcollapse.parquet import png, read_first_images
+from lmcollapse.records import sound
 from lmcollapse.report.gather import Gathered, Told
 from lmcollapse.report.text import excerpt
 from lmcollapse.steps import folder_of
@@ -110,7 +111,7 @@ def corpus_file(run: Told, generation: int) -> Path:
 def columns_of(file: Path) -> list[str]:
     """The columns of a parquet file; UserError where it cannot be read."""
     try:
-        names: list[str] = pq.read_schema(file).names
+        names: list[str] = pq.read_schema(sound(file)).names
     except (OSError, pa.ArrowException) as error:
         raise unreadable(file, error) from None
     return names
@@ -164,7 +165,7 @@ def _at(file: Path, column: str, places: Sequence[int]) -> dict[int, Any]:
     """Entries of a column by their places; no more of the file is read than that takes."""
     found: dict[int, Any] = {}
     begin = 0
-    for batch in pq.ParquetFile(file).iter_batches(1024, columns=[column]):
+    for batch in pq.ParquetFile(sound(file)).iter_batches(1024, columns=[column]):
         if begin > max(places, default=-1):
             break
         found |= {place: batch.column(0)[place - begin].as_py() for place in places if 0 <= place - begin < len(batch)}
@@ -208,7 +209,7 @@ def _strip(run: Told, generation: int, most: int) -> Strip:
     """Images beside each other, as many as so many bytes hold."""
     file = run.path / "human" / "heldout.parquet" if generation == HUMAN else corpus_file(run, generation)
     try:
-        pixels = read_first_images(file, IMAGES)
+        pixels = read_first_images(sound(file), IMAGES)
     except (OSError, pa.ArrowException, StopIteration) as error:
         raise unreadable(file, error) from None
     step = -(-max(pixels.shape[1:3]) // PIXELS)

@@ -9,7 +9,8 @@ from typing import Any
 from lmcollapse.config import READS
 from lmcollapse.metrics.scene import Detected, Scene, Trained
 from lmcollapse.parquet import read_scores, write_scores
-from lmcollapse.readings import load_readings, read_off, write_readings
+from lmcollapse.readings import flat, load_readings, read_off, write_readings
+from lmcollapse.records import Facts, table_fact
 from lmcollapse.scenes import AllScores, Generation, of_generation, of_human
 from lmcollapse.steps.common import REFERENCE, Common, Rows, folder_of, gather, human_rows, read_selection
 from lmcollapse.store import Artefact
@@ -64,7 +65,7 @@ class Measuring(Common):
         def trained_on() -> Corpus:
             return gather(trains[-1].read(), lambda g: human_rows(rows) if g == HUMAN else corpora[g].read())
 
-        def write(folder: Path, progress: Progress) -> None:
+        def write(folder: Path, progress: Progress) -> Facts:
             here = Generation(
                 *rows.read(),
                 corpus=corpora[-1].read(),
@@ -78,6 +79,7 @@ class Measuring(Common):
                 wrote=[corpus.facts for corpus in corpora],
             )
             self._read_off(of_generation(human.read(), self.config.measured, here), folder, progress)
+            return table_fact([{"generation": generation} | flat(load_readings(folder))])
 
         inputs: dict[str, Artefact[Any]] = {"human": human, "rows": rows, "first": scores[0], "scores": scores[-1]}
         inputs |= {"model": model} | ({"detected": detected} if detected else {})
@@ -96,7 +98,7 @@ class Measuring(Common):
         write_readings(read_off(scene, self.config.chosen_measures(), progress, group), folder)
 
     def _measure(
-        self, name: str, write: Callable[[Path, Progress], None], inputs: dict[str, Artefact[Any]]
+        self, name: str, write: Callable[[Path, Progress], Facts | None], inputs: dict[str, Artefact[Any]]
     ) -> Artefact[list[Reading]]:
         """A step that depends on the options of the measures."""
         options = self.config.measures and self.config.measures.model_dump(mode="json")

@@ -12,6 +12,7 @@ from lmcollapse.chains import word_counts
 from lmcollapse.config import Config, recorded
 from lmcollapse.normals import REACH, Normals, window
 from lmcollapse.parquet import read_part
+from lmcollapse.records import sound
 from lmcollapse.results import OVER_CHAINS, finished, over_chains
 from lmcollapse.results import of_chains as is_of_chains
 from lmcollapse.spans import read_models
@@ -122,7 +123,7 @@ def _settled(run: Described) -> ChainSubstrate | None:
         return None
     substrate = cast(ChainSubstrate, config.build_substrate())
     human = run.path / "human" / "train.parquet"
-    return substrate.settle(None if config.corpus is None else word_counts(read_part(human)))
+    return substrate.settle(None if config.corpus is None else word_counts(read_part(sound(human))))
 
 
 def _truth(substrate: ChainSubstrate) -> Normals:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from lmcollapse.parquet import read_first_images, read_scores
+from lmcollapse.records import sound
 from lmcollapse.results import finished
 from lmcollapse.results import of_images as is_of_images
 from lmcollapse.steps import folder_of
@@ -29,7 +30,7 @@ def of_images(runs: Sequence[Described]) -> Iterator[pd.DataFrame]:
     for run in first_of_each([run for run in runs if is_of_images(run.manifest)]):
         yield from _pixels(run)
         for generation in evenly(finished(run.path), SNAPSHOTS):
-            latents = read_scores(run.path / folder_of(generation) / "scores" / "heldout.parquet").latents
+            latents = read_scores(sound(run.path / folder_of(generation) / "scores" / "heldout.parquet")).latents
             if latents is not None:
                 yield curve(run, generation, "latent_density", *_density(latents))
 
@@ -44,7 +45,7 @@ def _pixels(run: Described) -> Iterator[pd.DataFrame]:
     files = {HUMAN: run.path / "human" / "heldout.parquet"} | {
         generation: run.path / folder_of(generation) / "corpus" / "corpus.parquet" for generation in chosen
     }
-    found = {generation: read_first_images(file, IMAGES) for generation, file in files.items()}
+    found = {generation: read_first_images(sound(file), IMAGES) for generation, file in files.items()}
     shape = found[HUMAN].shape[1:]
     kept = max(LEAST_IMAGES, PIXELS // (len(found) * int(np.prod(shape))))
     for name, size in zip(("height", "width", "channels"), shape, strict=True):

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from lmcollapse.corpora.parts import IMAGES, TEXT, Kind, key_of
 from lmcollapse.parquet import birth, read_born, read_corpus, read_part
 from lmcollapse.records import MANIFEST, RECORD
+from lmcollapse.spool import pieces
 from lmcollapse.steps import RESERVE, folder_of
 from lmcollapse.types import HUMAN, Bools, Corpus, Documents, Images, Ints, Selection
 from lmcollapse.verify.book import Book
@@ -109,7 +110,9 @@ def _check_curated(book: Book, folder: str) -> None:
         book.expect(name, "rows that were chosen", len(chosen), len(kept))
         return
     expected = candidates.take(chosen[np.argsort(candidates.row[chosen], kind="stable")])
-    same = len(expected.values) == len(kept.values) and bool((expected.values == kept.values).all())
+    same = len(expected.values) == len(kept.values) and all(
+        np.array_equal(*both) for both in zip(pieces(expected.values), pieces(kept.values), strict=True)
+    )
     book.expect(name, "its rows against the candidates that were chosen", "others" if not same else "those", "those")
 
 

@@ -31,6 +31,7 @@ from transformers import (
 )
 from transformers.utils import logging
 
+from lmcollapse.records import sound
 from lmcollapse.substrates.causal_lm.options import ModelOptions
 from lmcollapse.types import UserError
 
@@ -195,10 +196,8 @@ def read_module(options: ModelOptions) -> PreTrainedModel:
 
 def check_weights(options: ModelOptions) -> None:
     """UserError for a local folder without safetensors; what the hub has is found out when it is fetched."""
-    folder = Path(source_of(options)[0])
-    if (
-        folder / "adapter_config.json"
-    ).is_file():  # transformers would lay it over the model wherever peft is installed
+    folder = sound(Path(source_of(options)[0]))
+    if (folder / "adapter_config.json").is_file():  # transformers would lay it over the model where there is peft
         raise UserError(
             f"model '{options.name}' holds an adapter (adapter_config.json); merge it into the model, as with peft's "
             "merge_and_unload, and give that"
