@@ -11,6 +11,8 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import psutil
+
 from lmcollapse import files
 from lmcollapse.types import UserError
 
@@ -50,17 +52,25 @@ def holder(path: Path) -> str | None:
     """Who holds a run directory, "process 123 on somewhere", as far as can be told without touching its lock."""
     try:
         words = (path / LOCK).read_text(encoding="utf-8").split()
-        process, host = int(words[1]), words[3]
+        process, host, began = int(words[1]), words[3], float(words[5])
     except (OSError, ValueError, IndexError):
         return None
-    if host == socket.gethostname():
-        try:
-            os.kill(process, 0)
-        except ProcessLookupError:
-            return None  # it was killed, and could not say goodbye
-        except PermissionError:
-            pass
+    if host == socket.gethostname() and began != _began(process):
+        return None  # it was killed, and could not say goodbye; its number may be another's by now
     return f"process {process} on {host}"
+
+
+def holding() -> str:
+    """What this process writes into the lock of a run directory that it holds."""
+    return f"process {os.getpid()} on {socket.gethostname()} since {_began(os.getpid())}"
+
+
+def _began(process: int) -> float | None:
+    """Seconds from the start of the machine to that of a process, None where there is none: no clock moves that."""
+    try:
+        return round(psutil.Process(process).create_time() - psutil.boot_time(), 1)
+    except psutil.Error:
+        return None
 
 
 def read_manifest(path: Path) -> dict[str, Any] | None:
@@ -99,7 +109,7 @@ def read_metrics(path: Path) -> list[dict[str, float | None]]:
     for step in (*path.glob("generation_*/measures"), *path.glob("generations_*")) if lines else ():
         said = ((read_record(step) or {}).get("facts") or {}).get("table")
         if not isinstance(said, dict):
-            continue  # it is damaged itself, or from an older version
+            continue  # it is damaged itself
         first, beyond = said["first"], said["first"] + said["rows"]
         if beyond <= len(lines) and hashlib.sha256(b"".join(lines[first:beyond])).hexdigest() != said["sha256"]:
             raise _damaged_line(file, first, f"not what {step.relative_to(path)} found")
@@ -168,9 +178,15 @@ def seal_of(record: Facts) -> str:
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
+def sealed(record: Facts) -> dict[str, Any]:
+    """A record with its seal, as it reads when it comes back from JSON."""
+    said = json.loads(json.dumps(record))
+    return {**said, "seal": seal_of(said)}
+
+
 def is_sealed(record: Facts) -> bool:
-    """Whether a record is as it was written; those of older versions have no seal."""
-    return bool(record.get("seal", seal_of(record)) == seal_of(record))
+    """Whether a record is as it was written."""
+    return bool(record.get("seal") == seal_of(record))
 
 
 def is_pruned(folder: Path) -> bool:

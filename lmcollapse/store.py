@@ -13,7 +13,6 @@ import hashlib
 import json
 import os
 import shutil
-import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -32,12 +31,14 @@ from lmcollapse.records import (
     Facts,
     content_digest,
     damaged,
+    holder,
+    holding,
     is_pruned,
     is_sealed,
     names_in,
     read_manifest,
     read_record,
-    seal_of,
+    sealed,
     table_lines,
 )
 from lmcollapse.sharing import Peers, link_folder
@@ -253,8 +254,7 @@ class Run:
             "notes": noting.notes,
             "seconds": round(time.monotonic() - started, 3),
         }
-        record["seal"] = seal_of(record)
-        files.write_json(partial / RECORD, record)
+        files.write_json(partial / RECORD, sealed(record))
         for file in files.files_in(partial):
             files.flush(file)
         files.remove(folder)
@@ -270,8 +270,7 @@ class Run:
         """Write the manifest, atomically."""
         if not processes.is_first():
             return
-        manifest = json.loads(json.dumps(manifest))
-        files.write_json(self.path / MANIFEST, {**manifest, "seal": seal_of(manifest)})
+        files.write_json(self.path / MANIFEST, sealed(manifest))
 
     def write_metrics(self, rows: list[dict[str, Any]], *, complete: bool) -> None:
         """Write `metrics.jsonl`, one flat object a finished generation, atomically.
@@ -312,7 +311,7 @@ def open_run(path: Path, progress: Progress, part: Part = ALONE) -> Iterator[Run
     """Create or reopen a run directory and hold it against other processes until the block ends.
 
     Of several processes the first holds it for all. Raises UserError where the path holds something that is no run
-    directory or cannot be written, InUse where another process holds it.
+    directory or cannot be written or its disk is full, InUse where another process holds it.
 
     part : what it is to other runs.
     """
@@ -336,11 +335,10 @@ def open_run(path: Path, progress: Progress, part: Part = ALONE) -> Iterator[Run
             # The kernel releases this lock when the process dies, however it dies: there are no stale ones.
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            lock.seek(0)
-            holder = lock.read().strip() or "another process"
-            raise InUse(f"{path} is in use by {holder}; wait for it, or give another directory") from None
+            by = holder(path) or "another process"
+            raise InUse(f"{path} is in use by {by}; wait for it, or give another directory") from None
         lock.truncate(0)
-        lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        lock.write(f"{holding()}\n")
         lock.flush()
         for left_by_a_killed_process in path.glob(f".*{files.PARTIAL}"):
             files.remove(left_by_a_killed_process)
@@ -352,6 +350,13 @@ def open_run(path: Path, progress: Progress, part: Part = ALONE) -> Iterator[Run
             if new and not (path / MANIFEST).exists():
                 shutil.rmtree(path)  # no generation was begun: leave nothing behind of a configuration that cannot work
             raise
+        except Exception as error:
+            if not files.is_full(error):
+                raise
+            raise UserError(
+                f"{path}: there is no space left for it ({error}); make room, and the same command goes on from the "
+                "last finished step"
+            ) from error
         finally:
             lock.truncate(0)
 

@@ -8,17 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from lmcollapse.files import sha256, write_json
-from lmcollapse.records import MANIFEST, METRICS, RECORD, read_record, seal_of, table_fact, table_lines
+from lmcollapse.records import MANIFEST, METRICS, RECORD, read_record, sealed, table_fact, table_lines
 from lmcollapse.steps import folder_of
 
 
 def edit(file: Path, change: Callable[[Any], Any]) -> None:
-    """Change a JSON file in place, and seal it anew where it bears a seal."""
+    """Change a JSON file in place, and seal it anew if it is one that bears a seal."""
     value = json.loads(file.read_text())
     change(value)
-    if file.name in (RECORD, MANIFEST) and "seal" in value:
-        value["seal"] = seal_of(value)
-    write_json(file, value)
+    write_json(file, sealed(value) if file.name in (RECORD, MANIFEST) else value)
 
 
 def forge(file: Path, change: Callable[[Any], Any]) -> None:

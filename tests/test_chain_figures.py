@@ -28,7 +28,7 @@ from lmcollapse.metrics.words import words
 from lmcollapse.normals import Normals
 from lmcollapse.parquet import read_part, write_scores
 from lmcollapse.readings import write_readings
-from lmcollapse.records import FORMAT, read_metrics
+from lmcollapse.records import FORMAT, read_metrics, sealed
 from lmcollapse.results import judges, over_chains, sequences, table
 from lmcollapse.spans import read_models
 from lmcollapse.status import status, status_table
@@ -76,7 +76,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     text = found["text"] = folder / "text"
     text.mkdir()
     manifest = {"format": FORMAT, "config": {"policy": {"kind": "replace"}, "seed": 0, "generations": 1}}
-    (text / "manifest.json").write_text(json.dumps(manifest))
+    (text / "manifest.json").write_text(json.dumps(sealed(manifest)))
     (text / "metrics.jsonl").write_text('{"generation": 0, "perplexity": 20.0}\n')
     (text / ".lmcollapse.lock").touch()
     (text / "reference").mkdir()

@@ -22,7 +22,7 @@ from lmcollapse.figures.sequence_perplexity import TALLEST, sequence_perplexity
 from lmcollapse.figures.style import log_axis, plain
 from lmcollapse.parquet import write_scores
 from lmcollapse.readings import write_readings
-from lmcollapse.records import FORMAT
+from lmcollapse.records import FORMAT, sealed
 from lmcollapse.results import sequences, table
 from lmcollapse.tidy import tidy
 from lmcollapse.types import HUMAN, Reading, Scores, UserError
@@ -47,7 +47,7 @@ def make_run(tmp_path: Path) -> MakeRun:
         run = tmp_path / name
         run.mkdir(parents=True)
         config = {"policy": policy or {"kind": "replace"}, "seed": seed, "generations": 50}
-        (run / "manifest.json").write_text(json.dumps({"format": FORMAT, "config": config}))
+        (run / "manifest.json").write_text(json.dumps(sealed({"format": FORMAT, "config": config})))
         lines = [json.dumps({"generation": g} | row) + "\n" for g, row in enumerate(readings)]
         (run / "metrics.jsonl").write_text("".join(lines))
         (run / "reference").mkdir()

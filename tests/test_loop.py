@@ -18,6 +18,7 @@ from lmcollapse.loop import run
 from lmcollapse.parquet import read_corpus
 from lmcollapse.types import HUMAN, Corpus, Silent, UserError
 from lmcollapse.verify.same import different_files
+from tests.tamper import edit
 from tests.text import FEW_MEASURES, text_file
 
 
@@ -152,9 +153,7 @@ def test_a_damaged_table_is_written_again(given: dict[str, Any], tmp_path: Path)
 
 def test_what_the_machine_decided_is_obeyed_on_resume(given: dict[str, Any], tmp_path: Path) -> None:
     out = run(config(given), tmp_path / "run")
-    manifest = json.loads((out / "manifest.json").read_text())
-    manifest["decided"]["workers"] = 7  # as if another machine had decided
-    (out / "manifest.json").write_text(json.dumps(manifest))
+    edit(out / "manifest.json", lambda manifest: manifest["decided"].update(workers=7))  # as another machine might
     run(config(given), out)
     record = json.loads((out / "generation_002" / "corpus" / "step.json").read_text())
     assert record["notes"] == ["workers 7"]
@@ -162,9 +161,7 @@ def test_what_the_machine_decided_is_obeyed_on_resume(given: dict[str, Any], tmp
 
 def test_another_version_or_machine_is_said(given: dict[str, Any], tmp_path: Path) -> None:
     out = run(config(given), tmp_path / "run")
-    manifest = json.loads((out / "manifest.json").read_text())
-    manifest["versions"]["numpy"] = "1.0"
-    (out / "manifest.json").write_text(json.dumps(manifest))
+    edit(out / "manifest.json", lambda manifest: manifest["versions"].update(numpy="1.0"))
 
     class Listening(Silent):
         lines: list[str] = []  # noqa: RUF012

@@ -286,7 +286,7 @@ def test_what_cannot_be_reported(runs: list[Path], tmp_path: Path, capsys: pytes
         report([tmp_path], tmp_path / "report.html")
     broken = shutil.copytree(runs[0], tmp_path / "broken")
     (broken / "generation_001" / "corpus" / "corpus.parquet").write_bytes(b"no parquet")
-    with pytest.raises(UserError, match=r"generation_001/corpus/corpus\.parquet: cannot be read"):
+    with pytest.raises(UserError, match=r"generation_001/corpus/corpus\.parquet: damaged"):
         report([broken], tmp_path / "report.html")
     missing = shutil.copytree(runs[0], tmp_path / "missing")
     edit(missing / "generation_001" / "train" / "step.json", lambda record: record["facts"].pop("origins"))

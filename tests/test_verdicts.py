@@ -15,7 +15,7 @@ from rich.table import Table
 from scipy import stats
 
 from lmcollapse.readings import write_readings
-from lmcollapse.records import FORMAT
+from lmcollapse.records import FORMAT, sealed
 from lmcollapse.summaries import half_life, half_life_fit, summaries, summaries_table, summarise
 from lmcollapse.trajectories import Estimate, difference, over_seeds, ratio, share_of_sum, subjects
 from lmcollapse.types import HUMAN, Floats, Reading, UserError
@@ -473,7 +473,7 @@ def test_without_change_definitions_seldom_hold() -> None:
 def write_run(folder: Path, perplexity: Column, seed: int = 0, words: int | None = None, **config: Any) -> Path:
     folder.mkdir(parents=True)
     config = {"policy": {"kind": "replace"}, "seed": seed, "generations": 9, "corpus": {"train_words": words}} | config
-    (folder / "manifest.json").write_text(json.dumps({"format": FORMAT, "config": config}))
+    (folder / "manifest.json").write_text(json.dumps(sealed({"format": FORMAT, "config": config})))
     lines = [
         {"generation": g, "perplexity": p, "perplexity_low": 0.99 * p, "perplexity_high": 1.01 * p, "bits_per_byte": p}
         for g, p in enumerate(perplexity)

@@ -103,7 +103,7 @@ def _models(runs: Sequence[Described]) -> Iterator[pd.DataFrame]:
 
 def _snapshots(stored: Mapping[str, Mapping[int, State]]) -> dict[str, list[int]]:
     """Of each run those generations, of the ones that were kept of the longest run and thinned evenly, that it has."""
-    longest = max((list(models) for models in stored.values()), key=max, default=[])
+    longest = max((list(models) for models in stored.values() if models), key=max, default=[])
     places = np.linspace(0, len(longest) - 1, min(SNAPSHOTS, len(longest))).round().astype(int)
     chosen = [longest[place] for place in places]
     return {name: [generation for generation in chosen if generation in models] for name, models in stored.items()}

@@ -120,7 +120,7 @@ def _step(book: Book, name: str) -> Step:
         book.checked["files"] += len(record["files"])
         book.expect(f"{name}/{RECORD}", "name of the step", record["ingredients"].get("step"), name)
         book.expect(f"{name}/{RECORD}", "format", record["ingredients"].get("format"), FORMAT)
-        book.expect(f"{name}/{RECORD}", "seal", record.get("seal", seal_of(record)), seal_of(record))
+        book.expect(f"{name}/{RECORD}", "seal", record.get("seal"), seal_of(record))
         for log in logs & set(names_in(folder)):
             book.read(f"{name}/{log}", lambda file: list(map(files.parse_json, file.read_bytes().splitlines())))
         if record.get("pruned"):

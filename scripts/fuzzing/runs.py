@@ -218,11 +218,6 @@ def _verified(whole: Path, run: Path, words: list[str]) -> Any:
     return right
 
 
-def _unsealed(run: Path, changed: list[Path]) -> bool:
-    """Whether a record was left without its seal, and so is taken for one of an older version."""
-    return any(b'"seal"' not in (run / file).read_bytes() for file in changed if (run / file).is_file())
-
-
 def _again(folder: Path, name: str, made: Path, run: Path, changed: list[Path]) -> Case:
     """The same command again: what it ends with is what it ended with before."""
     command = "sweep" if name == "sweep" else "run"
@@ -231,12 +226,7 @@ def _again(folder: Path, name: str, made: Path, run: Path, changed: list[Path]) 
     def right(case: Case, done: Done) -> str | None:
         if done.status == 1:
             return None if "failed: " in done.stderr else f"exit status 1: {done.stderr[-300:]}"
-        if (
-            name != "sweep"
-            and not _unsealed(run, changed)
-            and not of_record
-            and not ({*MAY_DIFFER, "fit.jsonl"} & {file.name for file in changed})
-        ):
+        if name != "sweep" and not of_record and not ({*MAY_DIFFER, "fit.jsonl"} & {file.name for file in changed}):
             different = different_files(made / name, run)
             if different := [file for file in different if not file.endswith("sweep.json")]:
                 return f"not the same bytes as before: {', '.join(different[:5])}"
