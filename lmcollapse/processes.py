@@ -11,6 +11,7 @@ import ctypes
 import os
 import signal
 import sys
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -52,6 +53,17 @@ def _end_with_parent() -> None:
         return
     set_parent_death_signal = 1
     prctl(set_parent_death_signal, int(signal.SIGTERM))
+
+
+def one_thread() -> AbstractContextManager[Any]:
+    """Sums in the same order whatever the number of cores; threads that wait for each other gain little there anyway.
+
+    For what numpy, scipy and scikit-learn compute. Holds for the libraries that are loaded by then.
+    """
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+    limits: AbstractContextManager[Any] = threadpool_limits(1)
+    return limits
 
 
 def cores() -> int:

@@ -13,12 +13,13 @@ from lmcollapse.metrics import embeddings
 from lmcollapse.metrics import frechet as frechet_module
 from lmcollapse.metrics import mauve as mauve_module
 from lmcollapse.metrics import semantic_diversity as diversity_module
-from lmcollapse.metrics.embeddings import Embedded, embed, lsa, one_thread
+from lmcollapse.metrics.embeddings import Embedded, embed, lsa
 from lmcollapse.metrics.frechet import distance, frechet
 from lmcollapse.metrics.mauve import area, clusterings, curve, mauve
 from lmcollapse.metrics.sample import BLOCKS, Sample
 from lmcollapse.metrics.scene import HumanText, Measure, Reference
 from lmcollapse.metrics.semantic_diversity import semantic_diversity
+from lmcollapse.processes import one_thread
 from lmcollapse.types import Floats, Reading, UserError
 
 MEASURES: tuple[Measure, ...] = (mauve, frechet, semantic_diversity)

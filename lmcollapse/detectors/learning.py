@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from lmcollapse.detectors import Known, Suspects
+from lmcollapse.processes import one_thread
 from lmcollapse.types import Floats, UserError
 
 FOLDS = 5
@@ -42,21 +43,22 @@ def learned(features: Features, suspects: Suspects, known: Known) -> Floats:
     others = features([suspects.texts[i] for i in new.tolist()]) if len(new) else None
     fold = _folds(truth)
     values, new_values = np.empty(len(texts)), np.zeros(len(new))
-    for number in range(FOLDS):
-        rest = fold != number
-        model = make_pipeline(
-            StandardScaler(with_mean=False), LogisticRegression(class_weight="balanced", max_iter=1000)
-        )
-        model.fit(table[rest], truth[rest])
-        values[~rest] = model.decision_function(table[~rest])
-        if others is not None:
-            new_values += model.decision_function(others) / FOLDS
-    curve = LogisticRegression(C=1e6, class_weight="balanced").fit(values[:, None], truth)
-    found = np.empty(len(suspects))
-    found[new] = new_values
-    inside = suspects.place >= 0
-    found[inside] = values[suspects.place[inside]]
-    probabilities: Floats = curve.predict_proba(found[:, None])[:, 1]
+    with one_thread():  # or the last bits, and with them the rows that are kept, depend on the number of cores
+        for number in range(FOLDS):
+            rest = fold != number
+            model = make_pipeline(
+                StandardScaler(with_mean=False), LogisticRegression(class_weight="balanced", max_iter=1000)
+            )
+            model.fit(table[rest], truth[rest])
+            values[~rest] = model.decision_function(table[~rest])
+            if others is not None:
+                new_values += model.decision_function(others) / FOLDS
+        curve = LogisticRegression(C=1e6, class_weight="balanced").fit(values[:, None], truth)
+        found = np.empty(len(suspects))
+        found[new] = new_values
+        inside = suspects.place >= 0
+        found[inside] = values[suspects.place[inside]]
+        probabilities: Floats = curve.predict_proba(found[:, None])[:, 1]
     return probabilities
 
 

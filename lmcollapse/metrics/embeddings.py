@@ -8,7 +8,6 @@ Any other name is a model of the transformers library: a folder, a hub id or `sm
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Annotated, Any, NamedTuple
@@ -20,6 +19,7 @@ from lmcollapse.catalog import find
 from lmcollapse.metrics.numbering import Numbering
 from lmcollapse.metrics.sample import BLOCKS, Sample
 from lmcollapse.metrics.scene import Reference
+from lmcollapse.processes import one_thread
 from lmcollapse.types import Floats, Ints
 
 LEAST = 50
@@ -85,17 +85,6 @@ def _vectors(texts: tuple[str, ...], human: tuple[str, ...], embedding: str) -> 
     vectors = vectors / np.where(lengths > 0, lengths, 1)
     vectors.setflags(write=False)
     return vectors
-
-
-def one_thread() -> AbstractContextManager[Any]:
-    """Sums in the same order whatever the number of cores; threads that wait for each other gain little here anyway.
-
-    Holds for the libraries that are loaded by then.
-    """
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
-
-    limits: AbstractContextManager[Any] = threadpool_limits(1)
-    return limits
 
 
 def lsa(texts: Sequence[str], human: Sequence[str]) -> Floats:

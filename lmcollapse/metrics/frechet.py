@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from lmcollapse.metrics.embeddings import Documents, embed, one_thread
+from lmcollapse.metrics.embeddings import Documents, embed
 from lmcollapse.metrics.intervals import jackknife
 from lmcollapse.metrics.sample import BLOCKS, Sample
 from lmcollapse.metrics.scene import Reference
+from lmcollapse.processes import one_thread
 from lmcollapse.types import Floats, Ints, Reading
 
 Gaussian = tuple[Floats, Floats]

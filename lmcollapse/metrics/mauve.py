@@ -8,10 +8,11 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from lmcollapse.metrics.embeddings import Documents, embed, one_thread
+from lmcollapse.metrics.embeddings import Documents, embed
 from lmcollapse.metrics.intervals import jackknife
 from lmcollapse.metrics.sample import BLOCKS, Sample
 from lmcollapse.metrics.scene import Reference
+from lmcollapse.processes import one_thread
 from lmcollapse.types import Floats, Ints, Reading
 
 SCALE = 5

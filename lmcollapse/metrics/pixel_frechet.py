@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from lmcollapse.metrics.embeddings import one_thread
 from lmcollapse.metrics.intervals import jackknife
 from lmcollapse.metrics.sample import BLOCKS
 from lmcollapse.metrics.scene import Pictures
+from lmcollapse.processes import one_thread
 from lmcollapse.types import Floats, Reading
 
 BLOCKED = 2_000

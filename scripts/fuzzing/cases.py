@@ -21,6 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import psutil
+
 from lmcollapse import cli
 
 Outcome = Literal["right", "error", "defect"]
@@ -31,6 +33,8 @@ FILE = 1 << 30
 """Bytes of the largest file that it may write."""
 PATIENCE = 10.0
 """Seconds for a case that was asked to end."""
+WAITING = 6
+"""Times as long by the clock as by the processor a case may take, before it hangs in the place of being slow."""
 LONGEST = 4000
 """Characters of a message; longer ones nobody reads."""
 WROTE = ("open", "os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.symlink", "os.link", "os.truncate", "os.chmod")
@@ -46,7 +50,7 @@ class Case:
 
     words : as after `lmcollapse`.
     then : commands that follow where the first one ended well.
-    seconds : after which it hangs.
+    seconds : of processor, or many times that of the clock, after which it hangs.
     may_go_on : whether it may rightly take longer; then it is asked to end, and must.
     right : for a case that ended with status 0 or 1, whether that was right; a sentence where it was not.
     stand_ins : put in the place of parts of the product, in the child: what would take long.
@@ -112,7 +116,7 @@ class Running:
         now = time.monotonic()
         if found:
             return self._done(os.waitstatus_to_exitcode(status), now - self.began)
-        if self.asked is None and now - self.began > self.case.seconds:
+        if self.asked is None and self._hangs(now - self.began):
             self.asked = now
             os.killpg(self.process, signal.SIGTERM if self.case.may_go_on else signal.SIGKILL)
             self.killed = not self.case.may_go_on
@@ -120,6 +124,13 @@ class Running:
             self.killed = True
             os.killpg(self.process, signal.SIGKILL)
         return None
+
+    def _hangs(self, took: float) -> bool:
+        """Whether it should have ended by now; on a busy machine it may just have waited for its turn."""
+        if took < self.case.seconds:
+            return False
+        times = psutil.Process(self.process).cpu_times()
+        return times.user + times.system > self.case.seconds or took > WAITING * self.case.seconds
 
     def _done(self, status: int, seconds: float) -> Done:
         def text(name: str) -> str:
