@@ -6,21 +6,17 @@ is spent. Their random numbers are their own, so that other text comes out of th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from typing import Protocol
 
-import numpy as np
 from transformers import PretrainedConfig
 
-from lmcollapse.substrates.causal_lm.decoding import Tokens
 from lmcollapse.substrates.causal_lm.devices import device_of
 from lmcollapse.substrates.causal_lm.models import LanguageModel
 from lmcollapse.substrates.causal_lm.options import ComputeOptions, SamplingOptions
+from lmcollapse.substrates.causal_lm.stepping import Prompts, Tokens
 from lmcollapse.types import UserError
-
-Prompts = Callable[[Sequence[int]], list[list[int]]]
-"""Gives token ids for documents by number, BOS among them; all of one length."""
 
 TOP_P_CLASSES = 8192
 """The most tokens that CTranslate2 sorts on a GPU to find the nucleus."""
@@ -54,14 +50,6 @@ def backend_of(
     from lmcollapse.substrates.causal_lm.by_ctranslate2 import CTranslate2
 
     return CTranslate2(model, prompts, options, compute, seed)
-
-
-def number_of(*numbers: int, bits: int = 32) -> int:
-    """A number of so many bits that follows from these."""
-    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0]) >> (64 - bits)
-
-
-# what is refused
 
 
 def check_backend(options: SamplingOptions, compute: ComputeOptions, config: PretrainedConfig) -> None:

@@ -15,11 +15,10 @@ import torch
 from tokenizers import Tokenizer, models
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
-from lmcollapse.substrates.causal_lm.backends import Prompts, number_of
-from lmcollapse.substrates.causal_lm.decoding import Tokens
 from lmcollapse.substrates.causal_lm.devices import device_of
 from lmcollapse.substrates.causal_lm.models import LanguageModel, boundaries, context, fresh, quietly
 from lmcollapse.substrates.causal_lm.options import ComputeOptions, SamplingOptions
+from lmcollapse.substrates.causal_lm.stepping import Prompts, Tokens, number_of
 from lmcollapse.types import UserError
 
 TOLERANCE = 1e-3

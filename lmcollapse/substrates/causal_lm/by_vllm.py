@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from lmcollapse.substrates.causal_lm.backends import Prompts, number_of
-from lmcollapse.substrates.causal_lm.decoding import Tokens
 from lmcollapse.substrates.causal_lm.devices import decided, dtype_of
 from lmcollapse.substrates.causal_lm.models import LanguageModel, boundaries, quietly
 from lmcollapse.substrates.causal_lm.options import ComputeOptions, SamplingOptions
+from lmcollapse.substrates.causal_lm.stepping import Prompts, Tokens, number_of
 
 
 class VLLM:

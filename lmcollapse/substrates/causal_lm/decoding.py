@@ -6,7 +6,6 @@ from collections.abc import Callable
 from inspect import signature
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from transformers import DynamicCache, GenerationConfig, LogitsProcessorList, PreTrainedModel
@@ -20,9 +19,8 @@ from transformers.generation.logits_process import (
 )
 
 from lmcollapse.substrates.causal_lm.options import SamplingOptions
+from lmcollapse.substrates.causal_lm.stepping import Tokens
 from lmcollapse.types import Floats
-
-Tokens = npt.NDArray[np.int32]
 
 
 def continue_prompts(

@@ -21,7 +21,7 @@ from lmcollapse import processes
 from lmcollapse.files import write_atomically
 from lmcollapse.substrates.causal_lm.backends import Backend, backend_of, check_backend
 from lmcollapse.substrates.causal_lm.blocks import to_texts
-from lmcollapse.substrates.causal_lm.decoding import Tokens, chooser, continue_prompts, shaped
+from lmcollapse.substrates.causal_lm.decoding import chooser, continue_prompts, shaped
 from lmcollapse.substrates.causal_lm.devices import (
     autocast,
     batch_that_fits,
@@ -43,7 +43,7 @@ from lmcollapse.substrates.causal_lm.models import (
 from lmcollapse.substrates.causal_lm.network import Network
 from lmcollapse.substrates.causal_lm.options import ComputeOptions, ModelOptions, SamplingOptions, TrainOptions
 from lmcollapse.substrates.causal_lm.shapes import network_of
-from lmcollapse.substrates.causal_lm.stepping import Job
+from lmcollapse.substrates.causal_lm.stepping import Job, Tokens
 from lmcollapse.substrates.causal_lm.watermark import processor
 from lmcollapse.substrates.causal_lm.writing import write
 from lmcollapse.types import Corpus, Floats, Ints, Progress, Silent, UserError

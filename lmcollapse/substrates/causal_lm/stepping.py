@@ -14,6 +14,10 @@ from transformers import LogitsProcessorList
 from lmcollapse.substrates.causal_lm.network import Cache, Network, forward
 
 Tokens = npt.NDArray[np.int32]
+"""What was written of one document, without its prompt."""
+
+Prompts = Callable[[Sequence[int]], list[list[int]]]
+"""Gives token ids for documents by number, BOS among them; all of one length. For writers that take no tensors."""
 
 Write = Callable[[Tensor, Tensor], object]
 
@@ -38,6 +42,11 @@ class Job:
     choose: Callable[[Tensor, Tensor | None], Tensor]
     uniforms: Callable[[Sequence[int]], Tensor] | None
     advance: Callable[[int], None] = lambda tokens: None
+
+
+def number_of(*numbers: int, bits: int = 32) -> int:
+    """A number of so many bits that follows from these: a seed for a writer that draws its own random numbers."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0]) >> (64 - bits)
 
 
 class Repeated:
