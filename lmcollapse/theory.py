@@ -107,11 +107,6 @@ def kde_sample_variance(t: Ints, n: int, bandwidth: float) -> Floats:
     return grown
 
 
-def replace_heterozygosity(t: Ints, n: int, human: float) -> Floats:
-    """E[probability that two draws differ]: a share 1/n is lost each time (Wright 1931, Genetics 16, 97-159)."""
-    return human * (1 - 1 / n) ** np.asarray(t)
-
-
 def survival_exponent(resamplings: int) -> Floats:
     """g_1 .. g_k: g_1 = 1, g_{k+1} = 1 - exp(-g_k); the survival of a branching process with Poisson offspring."""
     found = np.ones(resamplings)
@@ -167,6 +162,7 @@ def _expected(name: str, kind: str, policy: dict[str, Any], substrate: Any, meas
         grown = kde_sample_variance(t, n, substrate.bandwidth)
         return {"sample_variance": grown, "variance": grown + substrate.bandwidth**2}.get(measure)
     if name == "discrete" and measure == "heterozygosity" and substrate.distribution != "corpus":
+        # each resampling loses a share 1/n of it (Wright 1931, Genetics 16, 97-159), as of a Gaussian's variance
         human = substrate.truth()["heterozygosity"]
         if kind in ("replace", "accumulate"):
             kept: Floats = human * (accumulate_variance(t, n) if kind == "accumulate" else replace_variance(t, n))

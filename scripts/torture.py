@@ -77,7 +77,6 @@ class Count:
     kills: int = 0
     through_the_command: int = 0
     runs: int = 0
-    resumed: int = 0
     different: list[str] = field(default_factory=list)
     at: Counter[str] = field(default_factory=Counter)
 
@@ -136,7 +135,6 @@ def torture(folder: Path, name: str, count: Count, moments: random.Random, end: 
         count.through_the_command += real
         count.at[where(out)] += 1
     count.runs += 1
-    count.resumed += starts > 1
     count.different += [f"{name}, {file}: {each}" for each in different_files(folder / "whole", out)]
     if not count.different:
         shutil.rmtree(folder)

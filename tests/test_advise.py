@@ -15,7 +15,7 @@ from rich.console import Console
 from lmcollapse import cli
 from lmcollapse.advise import Advice, Question, advise, described, estimate, planned_runs
 from lmcollapse.advise.curve import answer, between, fit, seeds_to_decide
-from lmcollapse.advise.detectors import operating_point, share_after, share_before, worth
+from lmcollapse.advise.detectors import operating_point, share_before, worth
 from lmcollapse.advise.exact import exact_losses, exact_share
 from lmcollapse.advise.question import NAMES, check, scale_of, variant
 from lmcollapse.advise.tables import advice_table
@@ -140,7 +140,6 @@ def test_what_would_narrow_an_interval() -> None:
 
 def test_a_detector_by_hand() -> None:
     # 100 documents, 20 human: a detector that finds 60 of 80 and takes 4 of 20 for synthetic leaves 16 and 20
-    assert share_after(0.2, 0.75, 0.2) == pytest.approx(16 / 36)
     assert share_before(16 / 36, 0.75, 0.2) == pytest.approx(0.2)
     assert share_before(1.0, 0.9, 0.1) == 1 and share_before(0.5, 1.0, 0.1) == 0 and share_before(0.0, 0.5, 0.1) == 0
     t, f = operating_point(0.5, 0.9)

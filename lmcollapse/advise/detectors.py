@@ -22,12 +22,6 @@ AUCS = (0.5, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 """From none at all to one that is never wrong."""
 
 
-def share_after(pool: float, true_positives: float, false_positives: float) -> float:
-    """h', the human share of what a detector lets through of a pool with the share h; NaN where that is nothing."""
-    human, synthetic = pool * (1 - false_positives), (1 - pool) * (1 - true_positives)
-    return human / (human + synthetic) if human + synthetic else np.nan
-
-
 def share_before(needed: float, true_positives: float, false_positives: float) -> float:
     """The least human share h of a pool that leaves the share s: s (1 - t) / (s (1 - t) + (1 - s) (1 - f)).
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lmcollapse.parquet import read_born
+from lmcollapse.parquet import PARTS, read_born
 from lmcollapse.readings import flat, load_readings
 from lmcollapse.records import MANIFEST, RECORD, damaged, is_pruned, members_of, read_record
 from lmcollapse.results import manifest_of, of_chains, of_images
@@ -143,7 +143,7 @@ class Lineage:
     @property
     def human(self) -> dict[str, Any]:
         """Sizes and fingerprints of the human parts."""
-        return {part: self.manifest["human"][part] for part in ("train", "heldout", "reserve") if self._has(part)}
+        return {part: self.manifest["human"][part] for part in PARTS if self._has(part)}
 
     def check(self) -> None:
         """Look at all that cards are made of; KeyError or TypeError where it is not there."""

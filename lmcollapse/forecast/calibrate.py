@@ -21,7 +21,7 @@ from lmcollapse.forecast.ledger import Sizes
 from lmcollapse.forecast.rates import Observed, Rates
 from lmcollapse.loop import Line, run
 from lmcollapse.manifest import begin
-from lmcollapse.parquet import read_human, write_human
+from lmcollapse.parquet import PARTS, read_human, write_human
 from lmcollapse.records import Facts, read_manifest, read_record
 from lmcollapse.steps import ARTEFACTS, Steps, folder_of
 from lmcollapse.store import Artefact, open_run
@@ -83,7 +83,7 @@ class Small:
         """Human data and base model."""
         reads = READS[config.build_substrate().reads]
         unit = next(iter(reads.sizes.model_fields)).rpartition("_")[2]
-        asked = {part: getattr(config.corpus, f"{part}_{unit}") for part in ("train", "heldout", "reserve")}
+        asked = {part: getattr(config.corpus, f"{part}_{unit}") for part in PARTS}
         sizes = {f"{part}_{unit}": min(asked[part] or MOST[unit], MOST[unit]) for part in ("train", "heldout")}
         first = _with(config, corpus={**sizes, f"reserve_{unit}": None}, population=None)
         with progress.stage("calibrating: human data and base model"), open_run(folder / "base", Silent()) as here:

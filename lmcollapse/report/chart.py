@@ -102,7 +102,7 @@ def chart(
     parts = [
         f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" xmlns="http://www.w3.org/2000/svg">',
         f"<title>{escape(visible(measure['label']))} by generation</title>",
-        *_axes(measure, (low, high), (first, last), log, log_x, y, across, width, height),
+        *_axes((low, high), (first, last), log, log_x, y, across, width, height),
         *_human(measure["human"], y, log, width),
         *_curves(measure, lines, xs, y, log),
         "</svg>",
@@ -117,7 +117,6 @@ def _scale(low: float, high: float, start: float, end: float, log: bool) -> Plac
 
 
 def _axes(
-    measure: dict[str, Any],
     vertical: tuple[float, float],
     horizontal: tuple[float, float],
     log: bool,

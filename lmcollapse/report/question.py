@@ -10,7 +10,6 @@ from lmcollapse.catalog import CATALOG, summary
 from lmcollapse.report.gather import Gathered, Told
 from lmcollapse.tidy.conditions import flat
 
-NOUNS = {"text": "texts", "images": "images", "chains": "samples"}
 QUESTION = {
     "text": "What becomes of language models when each generation learns from texts that the one before it wrote?",
     "images": "What becomes of models of images when each generation learns from images that the one before it made?",

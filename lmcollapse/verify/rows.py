@@ -12,15 +12,13 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from lmcollapse.corpora.parts import IMAGES, TEXT, Kind, key_of
-from lmcollapse.parquet import birth, read_born, read_corpus, read_part
+from lmcollapse.parquet import PARTS, birth, read_born, read_corpus, read_part
 from lmcollapse.records import MANIFEST, RECORD
 from lmcollapse.spool import pieces
 from lmcollapse.steps import RESERVE, folder_of
 from lmcollapse.types import HUMAN, Bools, Corpus, Documents, Images, Ints, Selection
 from lmcollapse.verify.book import Book
 from lmcollapse.verify.steps import GENERATION, Exchange, Step, Steps, section_of
-
-PARTS = ("train", "heldout", "reserve")
 
 
 @dataclass(frozen=True)
