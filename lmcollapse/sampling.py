@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lmcollapse.config import lay_over
 from lmcollapse.options import bind
 from lmcollapse.records import read_manifest
+from lmcollapse.yaml_files import lay_over
 
 
 def sample(checkpoint: str, n: int, overrides: Sequence[str] = (), seed: int = 0) -> tuple[list[str], dict[str, Any]]:
@@ -22,8 +22,7 @@ def sample(checkpoint: str, n: int, overrides: Sequence[str] = (), seed: int = 0
     from lmcollapse.substrates.causal_lm.sample import sample_texts
 
     given = _options_of_run(Path(checkpoint).resolve())
-    for override in overrides:
-        lay_over(given, override)
+    lay_over(given, overrides)
     options = bind(SamplingOptions, given, "sampling")
     return sample_texts(checkpoint, n, options, seed), {key: value for key, value in given.items() if value is not None}
 

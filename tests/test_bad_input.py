@@ -19,8 +19,8 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lmcollapse import cli, config, records
-from lmcollapse.config import DEEPEST, MOST_NODES, Config, load, parse
+from lmcollapse import cli, records
+from lmcollapse.config import Config, load, parse
 from lmcollapse.files import parse_json
 from lmcollapse.loop import run
 from lmcollapse.measure import read_texts
@@ -31,6 +31,7 @@ from lmcollapse.sweeps.plan import MOST_RUNS
 from lmcollapse.types import UserError
 from lmcollapse.verify import verify
 from lmcollapse.verify.same import different_files
+from lmcollapse.yaml_files import DEEPEST, LARGEST, MOST_NODES, lay_over, read
 from tests.tamper import edit
 
 ROOT = Path(__file__).parent.parent
@@ -91,7 +92,7 @@ def test_any_values_bind_or_are_refused(changed: dict[str, Any]) -> None:
 @given(st.text(max_size=20), st.text("ab:&*[]{}-?!<>|'\"01.,", max_size=20))
 def test_any_override_is_laid_over_or_refused(key: str, value: str) -> None:
     nested: dict[str, Any] = {}
-    one_line(lambda: config.lay_over(nested, f"{key}={value}"))
+    one_line(lambda: lay_over(nested, [f"{key}={value}"]))
     assert yaml.dump(nested) is not None
 
 
@@ -136,7 +137,7 @@ def test_a_sweep_that_nobody_can_make_is_counted_and_refused(tmp_path: Path, gri
         ("policy: os:path", "is no component"),
         ("policy: math:nan", "is no component"),
         ("? {a: b}\n: c", "not valid YAML"),
-        ("#" * (config.LARGEST + 1), "larger than"),
+        ("#" * (LARGEST + 1), "larger than"),
     ],
     ids=lambda text: re.sub(r"\W+", " ", text[:20]),
 )
@@ -172,7 +173,7 @@ def test_aliases_are_refused_by_what_they_stand_for(tmp_path: Path, width: int, 
 
 def test_what_is_deep_but_not_too_deep_is_read(tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text("a: " + "[" * (DEEPEST - 2) + "]" * (DEEPEST - 2), encoding="utf-8")
-    assert "a" in config.read(tmp_path / "c.yaml")
+    assert "a" in read(tmp_path / "c.yaml")
 
 
 def test_a_message_is_one_line_that_steers_no_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

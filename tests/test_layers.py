@@ -18,7 +18,7 @@ import lmcollapse
 LAYERS = [
     {"spool"},
     {"types"},
-    {"options"},
+    {"options", "yaml_files"},
     {"cache", "catalog", "files", "processes"},
     {"parquet", "progress", "records", "sharing", "smollm2"},
     {"corpora", "curation", "detectors", "metrics", "policies", "scorers"},

@@ -131,12 +131,11 @@ def filter_(
     """
     from dataclasses import asdict
 
-    from lmcollapse.config import lay_over
     from lmcollapse.filtering import as_lines, filter_pool
+    from lmcollapse.yaml_files import lay_over
 
     options: dict[str, Any] = {}
-    for override in overrides:
-        lay_over(options, override)
+    lay_over(options, overrides)
     with on_stderr() as progress:
         found = filter_pool(
             pool,

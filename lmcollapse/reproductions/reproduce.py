@@ -11,13 +11,13 @@ from typing import Any, Literal
 
 import yaml
 
-from lmcollapse.config import lay_over
 from lmcollapse.options import suggestion
 from lmcollapse.reproductions.evidence import Evidence, Finding
 from lmcollapse.reproductions.panels import Panel, Published
 from lmcollapse.reproductions.papers import Paper
 from lmcollapse.sweeps import Sweep, plan
 from lmcollapse.types import UserError
+from lmcollapse.yaml_files import lay_over
 
 Scale = Literal["small", "paper"]
 
@@ -57,8 +57,7 @@ class Reproduction:
     def sweep(self, out: Path, scale: Scale = "small", overrides: Sequence[str] = ()) -> Sweep:
         """Its runs below a directory. Raises UserError where an override cannot be used."""
         given = dict(self.scales[scale])
-        for override in overrides:
-            lay_over(given, override)
+        lay_over(given, overrides)
         return plan(given, out, f"{self.name} at scale {scale}")
 
 

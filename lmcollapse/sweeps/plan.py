@@ -12,13 +12,14 @@ from typing import Any
 
 from pydantic import Field
 
-from lmcollapse.config import Config, condition, laid_over, lay_over, parse, put, read
+from lmcollapse.config import Config, condition, parse
 from lmcollapse.files import parse_json, write_json
 from lmcollapse.options import Options, bind
 from lmcollapse.records import LOCK, members_of, read_manifest, read_metrics
 from lmcollapse.sharing import Peers
 from lmcollapse.store import KeepModels, Part
 from lmcollapse.types import UserError
+from lmcollapse.yaml_files import laid_over, lay_over, put, read
 
 SWEEP = "sweep.json"
 """In the directory of a sweep: its runs."""
@@ -135,8 +136,7 @@ def load_sweep(file: Path, out: Path, overrides: Sequence[str] = ()) -> Sweep:
     Raises UserError for a file that cannot be read, and for what no configuration can have.
     """
     given = read(file)
-    for override in overrides:
-        lay_over(given, override)
+    lay_over(given, overrides)
     return plan(given, out, str(file))
 
 
@@ -228,8 +228,8 @@ def _conditions(base: Mapping[str, Any], options: SweepOptions, where: str) -> I
             yield label, config
 
 
-def _section(value: Any, key: str = "kind") -> dict[str, Any]:
-    return dict(value) if isinstance(value, Mapping) else {key: value}
+def _section(value: Any) -> dict[str, Any]:
+    return dict(value) if isinstance(value, Mapping) else {"kind": value}
 
 
 def _label(key: str, value: Any) -> str:
