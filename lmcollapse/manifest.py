@@ -17,6 +17,7 @@ from lmcollapse import processes
 from lmcollapse.config import Config
 from lmcollapse.records import FORMAT
 from lmcollapse.store import Run
+from lmcollapse.substrates.chain import ChainSubstrate
 from lmcollapse.types import Diverged, Substrate
 
 PACKAGES = (
@@ -25,7 +26,13 @@ PACKAGES = (
 )
 
 
-def begin(run: Run, config: Config, substrate: Substrate, human: Mapping[str, Any], rows: Mapping[str, Any]) -> None:
+def begin(
+    run: Run,
+    config: Config,
+    substrate: Substrate | ChainSubstrate,
+    human: Mapping[str, Any],
+    rows: Mapping[str, Any],
+) -> None:
     """Write the manifest of a run whose human text and base model are ready, or note that it was started once more."""
     manifest = run.manifest() or {
         "format": FORMAT,

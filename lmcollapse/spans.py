@@ -29,7 +29,7 @@ BETWEEN = (1, 2, 5)
 def run_chains(here: Run, experiment: Experiment, text: Artefact[Any] | None) -> None:
     """Run an experiment of chains in an open run directory, or go on with it."""
     config, substrate = experiment.config, experiment.substrate
-    begin(here, config, substrate, {} if text is None else text.facts, {})  # type: ignore[arg-type]
+    begin(here, config, substrate, {} if text is None else text.facts, {})
     _reference(here, experiment)
     kept = snapshots(config.generations)
     table: list[dict[str, Any]] = []

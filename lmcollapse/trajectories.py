@@ -196,7 +196,7 @@ def subjects(found: pd.DataFrame, words: Mapping[str, float] | None = None) -> l
 
 
 def _subject(runs: Sequence[pd.DataFrame]) -> Subject:
-    by_run = [{str(name): _estimates(rows) for name, rows in run.groupby("measure", sort=False)} for run in runs]
+    by_run = [estimates(run) for run in runs]
     return Subject(
         name=", ".join(run["run"].iloc[0] for run in runs),
         condition=runs[0]["condition"].iloc[0],
@@ -207,9 +207,13 @@ def _subject(runs: Sequence[pd.DataFrame]) -> Subject:
     )
 
 
-def _estimates(rows: pd.DataFrame) -> dict[int, Estimate]:
-    columns = (rows[name].tolist() for name in ("generation", "value", "low", "high"))
-    return {int(generation): Estimate(*estimate) for generation, *estimate in zip(*columns, strict=True)}
+def estimates(run: pd.DataFrame) -> dict[str, dict[int, Estimate]]:
+    """The rows of one run in a tidy table as estimates, by measure and generation."""
+    found: dict[str, dict[int, Estimate]] = {}
+    columns = (run[name].tolist() for name in ("measure", "generation", "value", "low", "high"))
+    for measure, generation, *estimate in zip(*columns, strict=True):
+        found.setdefault(str(measure), {})[int(generation)] = Estimate(*estimate)
+    return found
 
 
 def over_seeds(found: pd.DataFrame) -> pd.DataFrame:

@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 import numpy as np
 import pandas as pd
 
-from lmcollapse.trajectories import Estimate, Trajectory, mean
+from lmcollapse.trajectories import Estimate, Trajectory, estimates, mean
 from lmcollapse.types import Floats, UserError
 
 Verdict = Literal["holds", "does not hold", "undecided"]
@@ -81,16 +81,7 @@ class Evidence:
 
 def _condition(name: str, rows: pd.DataFrame, asked: set[str]) -> Condition:
     runs = [run for _, run in rows.groupby("seed", sort=True)]
-    by_run = [
-        {
-            str(measure): {
-                int(row.generation): Estimate(row.value, row.low, row.high)  # type: ignore[arg-type]
-                for row in part.itertuples()
-            }
-            for measure, part in run.groupby("measure", sort=False)
-        }
-        for run in runs
-    ]
+    by_run = [estimates(run) for run in runs]
     names = dict.fromkeys(measure for run in by_run for measure in run)
     return Condition(
         name=name,

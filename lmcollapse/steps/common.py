@@ -122,13 +122,23 @@ def human_rows(rows: Artefact[Rows]) -> Corpus:
     return Corpus.concatenate([train, read_corpus(file)]) if file.is_file() else train
 
 
-def gather(selection: Selection, corpus_of: Callable[[int], Corpus]) -> Corpus:
+def gather(selection: Selection, rows: Artefact[Rows], corpora: Sequence[Artefact[Corpus]]) -> Corpus:
     """The rows that a policy chose, human ones first, then by generation.
 
     Only corpora that something was chosen from are read.
     """
-    origins = np.unique(selection.generation)  # HUMAN is -1, so it comes first
-    return Corpus.concatenate([corpus_of(int(g)).take(selection.row[selection.generation == g]) for g in origins])
+
+    def chosen(origin: int) -> Corpus:
+        corpus = human_rows(rows) if origin == HUMAN else corpora[origin].read()
+        return corpus.take(selection.row[selection.generation == origin])
+
+    # HUMAN is -1, so it comes first
+    return Corpus.concatenate([chosen(origin) for origin in np.unique(selection.generation).tolist()])
+
+
+def by_folder(corpora: Sequence[Artefact[Corpus]]) -> dict[str, Artefact[Any]]:
+    """What each generation so far has written, as inputs of a step."""
+    return {folder_of(generation): corpus for generation, corpus in enumerate(corpora)}
 
 
 def size(corpus: Corpus) -> dict[str, int]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lmcollapse.records import Facts
-from lmcollapse.steps.common import Common, Rows, folder_of, gather, human_rows, size
+from lmcollapse.steps.common import Common, Rows, by_folder, folder_of, gather, size
 from lmcollapse.store import Artefact
 from lmcollapse.types import HUMAN, Corpus, Progress, Selection
 
@@ -30,7 +30,7 @@ class Fitting(Common):
         seed = self.seed(generation, "model")
 
         def write(folder: Path, progress: Progress, bench: Path) -> Facts:
-            chosen = gather(train.read(), lambda g: human_rows(rows) if g == HUMAN else corpora[g].read())
+            chosen = gather(train.read(), rows, corpora)
             before, tokens = previous.path if previous else None, int(chosen.lengths.sum())
             # as many tokens as the human part has, each epoch
             passes = {"passes": rows.facts["train"]["tokens"] / tokens} if train.facts["same_steps"] else {}
@@ -43,7 +43,7 @@ class Fitting(Common):
 
         inputs: dict[str, Artefact[Any]] = {"base": base, "train": train, "human": rows}
         inputs |= {"previous": previous} if previous else {}
-        inputs |= {folder_of(g): corpus for g, corpus in enumerate(corpora)}
+        inputs |= by_folder(corpora)
         name = f"{folder_of(generation)}/model"
         more = {"same_steps": True} if train.facts["same_steps"] else None  # the rows alone do not say it
         return self.make(name, write, self.substrate.load, inputs, seed, start, bench=True, shared=True, more=more)

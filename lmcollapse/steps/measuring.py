@@ -12,7 +12,7 @@ from lmcollapse.parquet import read_scores, write_scores
 from lmcollapse.readings import flat, load_readings, read_off, write_readings
 from lmcollapse.records import Facts, table_fact
 from lmcollapse.scenes import AllScores, Generation, of_generation, of_human
-from lmcollapse.steps.common import REFERENCE, Common, Rows, folder_of, gather, human_rows, read_selection
+from lmcollapse.steps.common import REFERENCE, Common, Rows, folder_of, gather, read_selection
 from lmcollapse.store import Artefact
 from lmcollapse.types import HUMAN, Corpus, Floats, Human, Progress, Reading, Selection
 
@@ -62,14 +62,11 @@ class Measuring(Common):
     ) -> Artefact[list[Reading]]:
         """Every measure of the configuration on this generation."""
 
-        def trained_on() -> Corpus:
-            return gather(trains[-1].read(), lambda g: human_rows(rows) if g == HUMAN else corpora[g].read())
-
         def write(folder: Path, progress: Progress) -> Facts:
             here = Generation(
                 *rows.read(),
                 corpus=corpora[-1].read(),
-                trained_on=trained_on,
+                trained_on=lambda: gather(trains[-1].read(), rows, corpora),
                 scores=scores[-1].read(),
                 first=scores[0].read(),
                 sizes=Trained(*(part[of] for of in ("rows", "tokens") for part in (model.facts, model.facts["human"]))),

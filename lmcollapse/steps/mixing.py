@@ -19,16 +19,16 @@ from lmcollapse.steps.common import (
     CORPUS,
     Common,
     Rows,
+    by_folder,
     corpus_in,
     folder_of,
     gather,
-    human_rows,
     read_selection,
     size,
     write_selection,
 )
 from lmcollapse.store import Artefact
-from lmcollapse.types import HUMAN, Corpus, Floats, Progress, Selection, UserError
+from lmcollapse.types import Corpus, Floats, Progress, Selection, UserError
 from lmcollapse.unlabelled import questions, what_is_left
 
 DETECTED = "detected.parquet"
@@ -76,7 +76,7 @@ class Mixing(Common):
         models: Sequence[Artefact[Any]],
     ) -> tuple[Artefact[Selection], Artefact[Floats] | None]:
         """The policy's choice of the rows that this generation trains on; and what a detector made of it, if any."""
-        inputs: dict[str, Artefact[Any]] = {"human": rows} | {folder_of(g): corpus for g, corpus in enumerate(corpora)}
+        inputs: dict[str, Artefact[Any]] = {"human": rows} | by_folder(corpora)
         if self.config.detector is None or generation == 0:
             return self._chosen(generation, "train", rows, corpora, inputs), None
         offered = self._chosen(generation, "offered", rows, corpora, inputs)
@@ -132,7 +132,7 @@ class Mixing(Common):
         seed = self.seed(generation, "detected")
 
         def write(folder: Path, progress: Progress) -> None:
-            pool = gather(offered.read(), lambda g: human_rows(rows) if g == HUMAN else corpora[g].read())
+            pool = gather(offered.read(), rows, corpora)
             places = {"base": base.path, "generation_0": models[0].path}
             suspects, known = questions(pool, rows.read()[0], corpora[0].read(), seed, places)
             found = np.asarray(find("detector", kind)(suspects, known, progress, **own), np.float64)
@@ -144,6 +144,6 @@ class Mixing(Common):
             return np.asarray(pq.read_table(folder / DETECTED).column("synthetic_probability"))
 
         inputs: dict[str, Artefact[Any]] = {"offered": offered, "human": rows, "first": models[0], "base": base}
-        inputs |= {folder_of(g): corpus for g, corpus in enumerate(corpora)}
+        inputs |= by_folder(corpora)
         how = {"kind": kind} | self.config.detector.model_dump(mode="json", include=set(own))
         return self.run.make(f"{folder_of(generation)}/detected", write, read, inputs=inputs, options=how, seed=seed)
