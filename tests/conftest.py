@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -34,6 +35,20 @@ def _refuse_network(event: str, arguments: tuple[object, ...]) -> None:
 
 
 sys.addaudithook(_refuse_network)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the small configuration and its run, made by the command line; several files look at it."""
+    from tests.small import lmcollapse, write_config
+
+    folder = tmp_path_factory.mktemp("finished")
+    result = lmcollapse("run", write_config(folder), "--out", folder / "run")
+    assert result.returncode == 0, result.stderr
+    assert "generation 1: perplexity" in result.stdout  # plain lines, since output is no terminal
+    assert "tokens/s" in result.stdout
+    assert "\x1b" not in result.stdout
+    return folder
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

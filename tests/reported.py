@@ -16,7 +16,8 @@ from lmcollapse.loop import run
 from lmcollapse.parquet import read_corpus, write_corpus
 from lmcollapse.records import read_metrics
 from tests.tamper import edit, rehash, write_table
-from tests.text import FEW_MEASURES, text_file
+from tests.text import FEW_MEASURES
+from tests.urn import urn_config
 
 CONDITIONS: dict[str, Any] = {
     "replace": "replace",
@@ -42,16 +43,7 @@ STEERING = "[\\u0000-\\u0008\\u000b-\\u001f\\u007f-\\u009f\\u00ad\\u200b-\\u200f
 
 def urn_run(folder: Path, out: Path, **given: Any) -> Path:
     """A run of the urn, of three generations with few measures unless told otherwise."""
-    human = folder / "human.txt"
-    config = {
-        "substrate": "tests.urn:Urn",
-        "start": "scratch",
-        "generations": 3,
-        "corpus": {"kind": "files", "path": str(human if human.is_file() else text_file(human))},
-        "measures": {**FEW_MEASURES, "words": 1500},
-        **given,
-    }
-    return run(parse(config), out)
+    return run(parse(urn_config(folder, **{"measures": {**FEW_MEASURES, "words": 1500}, **given})), out)
 
 
 def grid(folder: Path) -> list[Path]:

@@ -26,8 +26,8 @@ from lmcollapse.figures.style import save
 from lmcollapse.loop import run
 from lmcollapse.theory import fresh_mean_error
 from lmcollapse.types import Diverged, UserError
-from tests.text import FEW_MEASURES, text_file
-from tests.urn import Urn
+from tests.text import FEW_MEASURES
+from tests.urn import Urn, urn_config
 
 GAUSSIAN = {"substrate": "gaussian", "generations": 40, "chains": 400, "rows": 100, "traced": 0}
 SHARES = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0)
@@ -35,14 +35,7 @@ SHARES = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0)
 
 @pytest.fixture
 def urn(tmp_path: Path) -> dict[str, Any]:
-    return {
-        "substrate": "tests.urn:Urn",
-        "start": "scratch",
-        "generations": 3,
-        "urn": {"smoothing": 0.01},
-        "corpus": {"kind": "files", "path": str(text_file(tmp_path / "human.txt"))},
-        "measures": {**FEW_MEASURES, "words": 1500},
-    }
+    return urn_config(tmp_path, urn={"smoothing": 0.01}, measures={**FEW_MEASURES, "words": 1500})
 
 
 @pytest.fixture(scope="module")

@@ -6,52 +6,13 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-import yaml
 
 from lmcollapse.progress import printable
 from lmcollapse.verify.same import different_files
-from tests.text import text_file
-
-SMALL = {
-    "generations": 2,
-    "start": "previous",
-    "policy": {"kind": "mix", "human_fraction": 0.5},
-    "model": {"name": "scratch", "layers": 2, "width": 32, "heads": 2, "vocabulary": 300},
-    "train": {"block_size": 32, "epochs": 1, "batch_size": 16},
-    "sampling": {"temperature": 0.9, "tokens": 4000},
-    "compute": {"device": "cpu"},
-}
-
-
-def write_config(folder: Path, **changes: object) -> Path:
-    text = text_file(folder / "human.txt", count=60)
-    file = folder / "small.yaml"
-    file.write_text(yaml.safe_dump({**SMALL, "corpus": {"kind": "files", "path": str(text)}, **changes}))
-    return file
-
-
-def lmcollapse(*arguments: object, code: str = "") -> subprocess.CompletedProcess[str]:
-    """Run the command line in a process of its own; `code` runs first, to plant a bomb in the library."""
-    script = f"{code}\nfrom lmcollapse.cli import main\nmain()"
-    command = [sys.executable, "-c", script, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One whole run through the command line; several tests look at it."""
-    folder = tmp_path_factory.mktemp("finished")
-    result = lmcollapse("run", write_config(folder), "--out", folder / "run")
-    assert result.returncode == 0, result.stderr
-    assert "generation 1: perplexity" in result.stdout  # plain lines, since output is no terminal
-    assert "tokens/s" in result.stdout
-    assert "\x1b" not in result.stdout
-    return folder
+from tests.small import lmcollapse, write_config
 
 
 def test_a_run_leaves_models_corpora_measures_and_figures(finished: Path) -> None:

@@ -31,6 +31,7 @@ from lmcollapse.types import HUMAN, Bools, Corpus, Floats, Silent, UserError
 from lmcollapse.verify.same import different_files
 from tests.text import FEW_MEASURES, documents, text_file
 from tests.tiny import tiny
+from tests.urn import urn_config
 
 HUMAN_TEXT = documents(240, 40)
 
@@ -258,16 +259,13 @@ def test_rows_are_drawn_by_their_weights() -> None:
 
 
 def unlabelled(folder: Path, **detector: Any) -> dict[str, Any]:
-    return {
-        "substrate": "tests.urn:Urn",
-        "start": "scratch",
-        "urn": {"smoothing": 0.01},
-        "generations": 3,
-        "policy": {"kind": "mix", "human_keep": 1.0},
-        "corpus": {"kind": "files", "path": str(text_file(folder / "human.txt"))},
-        "detector": {"kind": "oracle", **detector},
-        "measures": FEW_MEASURES | {"human_share": {}, "detection": {}},
-    }
+    return urn_config(
+        folder,
+        urn={"smoothing": 0.01},
+        policy={"kind": "mix", "human_keep": 1.0},
+        detector={"kind": "oracle", **detector},
+        measures=FEW_MEASURES | {"human_share": {}, "detection": {}},
+    )
 
 
 def measured(out: Path) -> list[dict[str, Any]]:

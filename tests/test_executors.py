@@ -22,9 +22,7 @@ from lmcollapse.sweeps import Sweep, failure, plan, work
 from lmcollapse.types import Silent, UserError
 from lmcollapse.verify.same import different_files
 from tests.gate import DEADLY, GATE, wait_until
-from tests.text import FEW_MEASURES, text_file
-
-TENTH = {"kind": "mix", "human_fraction": 0.1}
+from tests.urn import TENTH, urn_config
 
 
 class Lines(Silent):
@@ -39,14 +37,8 @@ class Lines(Silent):
 
 @pytest.fixture
 def given(tmp_path: Path) -> dict[str, Any]:
-    return {
-        "substrate": "tests.gate:GatedUrn",
-        "start": "scratch",
-        "generations": 3,
-        "corpus": {"kind": "files", "path": str(text_file(tmp_path / "human.txt"))},
-        "measures": {**FEW_MEASURES, "words": 3000},
-        "sweep": {"seeds": 2, "grid": {"policy": ["replace", TENTH]}},
-    }
+    sweep = {"seeds": 2, "grid": {"policy": ["replace", TENTH]}}
+    return urn_config(tmp_path, substrate="tests.gate:GatedUrn", sweep=sweep)
 
 
 @pytest.fixture

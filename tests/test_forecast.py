@@ -20,11 +20,9 @@ from lmcollapse.loop import run
 from lmcollapse.records import RECORD
 from lmcollapse.sweeps import Sweep, plan, work
 from lmcollapse.types import Corpus, UserError
-from tests.test_cli import SMALL, lmcollapse
+from tests.small import SMALL, lmcollapse
 from tests.text import FEW_MEASURES, text_file
-from tests.urn import Urn
-
-TENTH = {"kind": "mix", "human_fraction": 0.1}
+from tests.urn import TENTH, Urn, urn_config
 
 
 class Picky(Urn):
@@ -38,14 +36,7 @@ class Picky(Urn):
 
 @pytest.fixture
 def given(tmp_path: Path) -> dict[str, Any]:
-    return {
-        "substrate": "tests.urn:Urn",
-        "start": "scratch",
-        "generations": 3,
-        "corpus": {"kind": "files", "path": str(text_file(tmp_path / "human.txt"))},
-        "measures": {**FEW_MEASURES, "words": 3000},
-        "sweep": {"seeds": 2, "grid": {"policy": ["replace", TENTH, "accumulate"]}},
-    }
+    return urn_config(tmp_path, sweep={"seeds": 2, "grid": {"policy": ["replace", TENTH, "accumulate"]}})
 
 
 def tree(folder: Path) -> dict[str, int]:

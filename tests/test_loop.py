@@ -19,19 +19,12 @@ from lmcollapse.parquet import read_corpus
 from lmcollapse.types import HUMAN, Corpus, Silent, UserError
 from lmcollapse.verify.same import different_files
 from tests.tamper import edit
-from tests.text import FEW_MEASURES, text_file
+from tests.urn import Urn, urn_config, watch_fits
 
 
 @pytest.fixture
 def given(tmp_path: Path) -> dict[str, Any]:
-    return {
-        "substrate": "tests.urn:Urn",
-        "start": "scratch",
-        "generations": 3,
-        "corpus": {"kind": "files", "path": str(text_file(tmp_path / "human.txt"))},
-        "policy": "replace",
-        "measures": {**FEW_MEASURES, "words": 3000},
-    }
+    return urn_config(tmp_path, policy="replace")
 
 
 def config(given: Mapping[str, Any], **changes: Any) -> Config:
@@ -83,16 +76,7 @@ def test_a_corpus_opens_in_datasets_with_its_origin(given: dict[str, Any], tmp_p
 def test_each_generation_trains_on_what_its_policy_says(
     given: dict[str, Any], tmp_path: Path, policy: Any, origins: list[set[int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tests.urn import Urn
-
-    seen: list[Corpus] = []
-    fit = Urn.fit
-
-    def watching(self: Urn, base: Path, train: Corpus, *rest: Any) -> Any:
-        seen.append(train)
-        return fit(self, base, train, *rest)
-
-    monkeypatch.setattr(Urn, "fit", watching)
+    seen = watch_fits(monkeypatch)
     given["corpus"] |= {"train_words": 6000, "reserve_words": 4000}
     out = run(config(given, policy=policy), tmp_path / "run")
     assert [set(train.generation.tolist()) for train in seen] == origins
@@ -134,7 +118,6 @@ def test_two_runs_of_one_configuration_are_equal_and_another_seed_is_not(given: 
 def test_a_finished_run_computes_nothing_again(
     given: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tests.urn import Urn
 
     out = run(config(given), tmp_path / "run")
     monkeypatch.setattr(Urn, "fit", lambda *_: pytest.fail("fitted again"))

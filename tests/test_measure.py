@@ -14,7 +14,7 @@ from rich.console import Console
 from lmcollapse.measure import as_json, comparison_table, measure, read_texts, text_measures
 from lmcollapse.parquet import write_human
 from lmcollapse.types import Documents, Human, UserError
-from tests.test_cli import finished, lmcollapse  # noqa: F401
+from tests.small import lmcollapse
 from tests.text import documents
 
 FEW = ("distinct_n", "tail_coverage", "verbatim")
@@ -146,7 +146,7 @@ def test_the_table_and_the_json_say_the_same(human: Path, tmp_path: Path) -> Non
     json.dumps(as_json(found), allow_nan=False)
 
 
-def test_the_command_line_measures_a_generation_and_judges_a_run(finished: Path) -> None:  # noqa: F811
+def test_the_command_line_measures_a_generation_and_judges_a_run(finished: Path) -> None:
     run = finished / "run"
     result = lmcollapse("measure", run / "generation_001", "--reference", run, "--measures", "distinct_n", "--json")
     assert result.returncode == 0, result.stderr

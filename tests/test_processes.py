@@ -13,7 +13,7 @@ import pytest
 from safetensors.torch import load_file
 
 from lmcollapse.verify.same import different_files
-from tests.test_cli import write_config
+from tests.small import write_config
 
 STRICT = {
     "compute": {"device": "cpu", "precision": "float32", "threads": 1},

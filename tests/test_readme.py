@@ -13,7 +13,6 @@ import pytest
 import tyro
 
 from lmcollapse import cli
-from tests.test_cli import finished  # noqa: F401
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -76,7 +75,7 @@ def tree(first_line: str) -> set[str]:
     return found
 
 
-def test_the_run_directory_is_drawn_as_it_is(finished: Path) -> None:  # noqa: F811
+def test_the_run_directory_is_drawn_as_it_is(finished: Path) -> None:
     run = finished / "run"
     drawn = tree("runs/")
     there = {str(entry.relative_to(run)) for entry in run.rglob("*")}

@@ -39,6 +39,7 @@ from lmcollapse.verify import verify
 from lmcollapse.verify.same import different_files
 from tests.text import FEW_MEASURES, text_file
 from tests.tiny import tiny
+from tests.urn import urn_config, watch_fits
 
 CPU = ComputeOptions(device="cpu", precision="float32", threads=2)
 
@@ -281,16 +282,9 @@ def test_chains_are_not_curated() -> None:
 
 
 def members(folder: Path, exchange: str, **given: Any) -> dict[str, Any]:
-    return {
-        "substrate": "tests.urn:Urn",
-        "start": "scratch",
-        "urn": {"smoothing": 0.01},
-        "generations": 3,
-        "corpus": {"kind": "files", "path": str(text_file(folder / "human.txt"))},
-        "population": {"members": 3, "exchange": exchange},
-        "measures": FEW_MEASURES,
-        **given,
-    }
+    population = {"members": 3, "exchange": exchange}
+    usual = {"urn": {"smoothing": 0.01}, "population": population, "measures": FEW_MEASURES}
+    return urn_config(folder, **(usual | given))
 
 
 def corpus_of(run_directory: Path, generation: int, step: str = "corpus") -> Corpus:
@@ -299,16 +293,7 @@ def corpus_of(run_directory: Path, generation: int, step: str = "corpus") -> Cor
 
 @pytest.mark.parametrize("exchange", ["ring", "shared"])
 def test_models_train_on_each_others_output(tmp_path: Path, exchange: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tests.urn import Urn
-
-    seen: list[Corpus] = []
-    fit = Urn.fit
-
-    def watching(self: Urn, base: Path, train: Corpus, *rest: Any) -> Any:
-        seen.append(train)
-        return fit(self, base, train, *rest)
-
-    monkeypatch.setattr(Urn, "fit", watching)
+    seen = watch_fits(monkeypatch)
     out = run(parse(members(tmp_path, exchange)), tmp_path / "run")
     places = [out / f"member_{number:02d}" for number in range(3)]
     wrote = {(m, g): corpus_of(place, g) for m, place in enumerate(places) for g in range(3)}
@@ -394,22 +379,13 @@ POPULATIONS = st.none() | st.builds(lambda e: {"members": 2, "exchange": e}, st.
 def test_no_held_out_text_is_ever_trained_on_and_provenance_holds(
     tmp_path_factory: pytest.TempPathFactory, policy: Any, detector: Any, curation: Any, population: Any, seed: int
 ) -> None:
-    from tests.urn import Urn
-
-    seen: list[Corpus] = []
-    fit = Urn.fit
-
-    def watching(self: Urn, base: Path, train: Corpus, *rest: Any) -> Any:
-        seen.append(train)
-        return fit(self, base, train, *rest)
-
     folder = tmp_path_factory.mktemp("composed")
     given = members(folder, "ring", policy=policy, seed=seed, detector=detector, curation=curation)
     given |= {"population": population, "generations": 3}
     given["corpus"] |= {"train_words": 2000, "reserve_words": 4500}
     given = {key: value for key, value in given.items() if value is not None}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Urn, "fit", watching)
+        seen = watch_fits(patch)
         try:
             out = run(parse(given), folder / "run")
         except UserError as error:

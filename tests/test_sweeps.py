@@ -20,22 +20,14 @@ from lmcollapse.sweeps import plan, runs_in, work
 from lmcollapse.types import Silent, UserError
 from lmcollapse.verify import verify
 from lmcollapse.verify.same import different_files
-from tests.test_cli import SMALL
+from tests.small import SMALL
 from tests.text import FEW_MEASURES, text_file
-
-TENTH = {"kind": "mix", "human_fraction": 0.1}
+from tests.urn import TENTH, Urn, urn_config
 
 
 @pytest.fixture
 def given(tmp_path: Path) -> dict[str, Any]:
-    return {
-        "substrate": "tests.urn:Urn",
-        "start": "scratch",
-        "generations": 3,
-        "corpus": {"kind": "files", "path": str(text_file(tmp_path / "human.txt"))},
-        "measures": {**FEW_MEASURES, "words": 3000},
-        "sweep": {"seeds": 2, "grid": {"policy": ["replace", TENTH]}},
-    }
+    return urn_config(tmp_path, sweep={"seeds": 2, "grid": {"policy": ["replace", TENTH]}})
 
 
 def inodes(run: Path, name: str) -> set[int]:
@@ -137,8 +129,6 @@ def test_one_run_that_fails_leaves_the_others(given: dict[str, Any], tmp_path: P
 
 
 def test_a_bug_leaves_its_traceback(given: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tests.urn import Urn
-
     fit = Urn.fit
 
     def failing(self: Urn, base: Path, train: Any, *rest: Any) -> Any:

@@ -22,23 +22,17 @@ from lmcollapse.records import content_digest
 from lmcollapse.types import Documents, Images, UserError
 from lmcollapse.verify import verify
 from tests.tamper import edit, rehash
-from tests.text import FEW_MEASURES, text_file
+from tests.text import text_file
 from tests.tiny import tiny
+from tests.urn import urn_config
 
 GENERATIONS = 3
 
 
 def given(folder: Path, **changes: Any) -> dict[str, Any]:
-    text = {"kind": "files", "path": str(text_file(folder / "human.txt")), "reserve_words": 1500}
-    return {
-        "substrate": "tests.urn:Urn",
-        "start": "scratch",
-        "generations": GENERATIONS,
-        "corpus": text,
-        "policy": {"kind": "mix", "human_fraction": 0.3},
-        "measures": {**FEW_MEASURES, "words": 3000},
-        **changes,
-    }
+    usual = urn_config(folder, generations=GENERATIONS, policy={"kind": "mix", "human_fraction": 0.3})
+    usual["corpus"]["reserve_words"] = 1500
+    return {**usual, **changes}
 
 
 @pytest.fixture(scope="module")

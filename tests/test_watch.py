@@ -7,7 +7,6 @@ import os
 import shutil
 import threading
 from pathlib import Path
-from typing import Any
 
 import pytest
 from rich.console import Console
@@ -21,7 +20,7 @@ from lmcollapse.store import open_run
 from lmcollapse.sweeps import Sweep, note_failure, plan, work
 from lmcollapse.types import Silent, UserError
 from lmcollapse.watch import BARS, Watch, curve, drawn, watch
-from tests.text import FEW_MEASURES, text_file
+from tests.urn import urn_config
 
 
 @pytest.fixture(scope="module")
@@ -34,15 +33,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def planned(folder: Path) -> Sweep:
-    text = folder / "human.txt"
-    given: dict[str, Any] = {
-        "substrate": "tests.urn:Urn",
-        "start": "scratch",
-        "generations": 3,
-        "corpus": {"kind": "files", "path": str(text if text.exists() else text_file(text))},
-        "measures": {**FEW_MEASURES, "words": 3000},
-        "sweep": {"seeds": 2, "grid": {"policy": ["replace", "accumulate"]}},
-    }
+    given = urn_config(folder, sweep={"seeds": 2, "grid": {"policy": ["replace", "accumulate"]}})
     return plan(given, folder / "sweep")
 
 

@@ -4,12 +4,31 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from lmcollapse.options import Options
 from lmcollapse.types import Corpus, Documents, Human, Progress, Scores, Start, TokenScores, UserError
+from tests.text import FEW_MEASURES, text_file
+
+if TYPE_CHECKING:
+    import pytest
+
+TENTH = {"kind": "mix", "human_fraction": 0.1}
+
+
+def urn_config(folder: Path, **given: Any) -> dict[str, Any]:
+    """Three generations of the urn on a text in this folder, with few measures, unless told otherwise."""
+    human = folder / "human.txt"
+    return {
+        "substrate": "tests.urn:Urn",
+        "start": "scratch",
+        "generations": 3,
+        "corpus": {"kind": "files", "path": str(human if human.is_file() else text_file(human))},
+        "measures": {**FEW_MEASURES, "words": 3000},
+        **given,
+    }
 
 
 class UrnOptions(Options):
@@ -99,3 +118,16 @@ class Urn(Options):
     def load(self, folder: Path) -> Any:
         model = json.loads((folder / "model.json").read_text())
         return model["words"], np.array(model["p"])
+
+
+def watch_fits(patch: pytest.MonkeyPatch) -> list[Corpus]:
+    """What every fit of an urn reads from now on, as it comes to be read."""
+    seen: list[Corpus] = []
+    fit = Urn.fit
+
+    def watching(self: Urn, base: Path, train: Corpus, *rest: Any) -> Any:
+        seen.append(train)
+        return fit(self, base, train, *rest)
+
+    patch.setattr(Urn, "fit", watching)
+    return seen
