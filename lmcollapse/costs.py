@@ -7,10 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from lmcollapse.records import read_metrics, read_record
-from lmcollapse.steps import ARTEFACTS, REFERENCE, folder_of
-
-BEFORE = ("human", "base", "rows", REFERENCE)
-"""The folders that are made before generation 0."""
+from lmcollapse.steps import ARTEFACTS, folder_of
 
 
 def costs(path: Path) -> list[tuple[float, float]]:

@@ -20,6 +20,7 @@ from lmcollapse.detectors.actions import chosen, weights
 from lmcollapse.files import parse_json, write_atomically
 from lmcollapse.measure import Unit, read_texts
 from lmcollapse.metrics.detection import auc, rate
+from lmcollapse.metrics.intervals import NORMAL
 from lmcollapse.options import bind, options_of
 from lmcollapse.types import Bools, Floats, Progress, Silent, UserError
 
@@ -168,7 +169,7 @@ def synthetic_share(flagged: Bools, synthetic: Bools, human: Bools) -> tuple[flo
         value**2 * true * (1 - true) / len(synthetic),
         (1 - value) ** 2 * false * (1 - false) / len(human),
     ]
-    half = 1.959964 * float(np.sqrt(sum(parts))) / gain
+    half = NORMAL * float(np.sqrt(sum(parts))) / gain
     low, middle, high = (min(1.0, max(0.0, x)) for x in (value - half, value, value + half))
     return middle, low, high
 

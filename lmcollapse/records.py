@@ -22,6 +22,8 @@ RECORD = "step.json"
 MANIFEST = "manifest.json"
 METRICS = "metrics.jsonl"
 LOCK = ".lmcollapse.lock"
+HISTORY = "fit.jsonl"
+"""Beside a model that was fitted in steps: how that went and how long it took, one JSON object a line."""
 
 SECTIONS = {
     "config": dict,

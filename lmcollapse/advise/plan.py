@@ -8,11 +8,12 @@ from pathlib import Path
 
 from lmcollapse.advise.question import Question, at_share, kind_of, of_chains, variant, with_policy
 from lmcollapse.config import Config
-from lmcollapse.costs import BEFORE, cost, costs, in_bytes, size_of
+from lmcollapse.costs import cost, costs, in_bytes, size_of
 from lmcollapse.loop import run
 from lmcollapse.progress import span
 from lmcollapse.records import LOCK, read_metrics
 from lmcollapse.sharing import Peers
+from lmcollapse.steps import BEFORE
 from lmcollapse.store import Part
 from lmcollapse.sweeps.work import OneOfMany
 from lmcollapse.types import Diverged, UserError

@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from lmcollapse.config import Config
-from lmcollapse.costs import BEFORE
 from lmcollapse.records import member_name, read_record
-from lmcollapse.steps import REFERENCE, Steps, folder_of
+from lmcollapse.steps import BEFORE, REFERENCE, Steps, folder_of
 from lmcollapse.store import Run
 from lmcollapse.sweeps import Cell
 from lmcollapse.types import HUMAN, Pool, Silent

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from lmcollapse.metrics.intervals import NORMAL
 from lmcollapse.metrics.scene import Detected
 from lmcollapse.types import Bools, Floats, Reading
 
 BINS = 10
 Estimate = tuple[float, float, float]
 """Value and 95 % interval."""
-
-NORMAL = 1.959964
 
 
 def detection(detected: Detected) -> list[Reading]:

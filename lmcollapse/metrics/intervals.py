@@ -9,6 +9,8 @@ import numpy as np
 from lmcollapse.types import Floats, Ints
 
 LEVEL = 0.95
+NORMAL = 1.959964
+"""Standard errors that such an interval of a normal estimate reaches out to."""
 LEAST_BLOCKS = 5
 """Intervals from fewer blocks than this would be little more than a guess."""
 RESAMPLES = 1000
@@ -85,5 +87,5 @@ def bootstrap_ratio(numerators: Floats, denominators: Floats | Ints) -> Interval
     if not np.isfinite(numerators).all():
         return NONE
     ratio = float(numerators.sum() / denominators.sum())
-    half = 1.959964 * float(np.sqrt(((numerators - ratio * denominators) ** 2).sum()) / denominators.sum())
+    half = NORMAL * float(np.sqrt(((numerators - ratio * denominators) ** 2).sum()) / denominators.sum())
     return ratio - half, ratio + half

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from lmcollapse.steps.common import ARTEFACTS, LOGS, REFERENCE, RESERVE, folder_of
+from lmcollapse.steps.common import ARTEFACTS, BEFORE, LOGS, REFERENCE, RESERVE, folder_of
 from lmcollapse.steps.fitting import Fitting
 from lmcollapse.steps.measuring import Measuring, judged_file
 from lmcollapse.steps.mixing import Mixing
 from lmcollapse.steps.preparing import Preparing
 from lmcollapse.steps.writing import Writing
 
-__all__ = ["ARTEFACTS", "LOGS", "REFERENCE", "RESERVE", "Steps", "folder_of", "judged_file"]
+__all__ = ["ARTEFACTS", "BEFORE", "LOGS", "REFERENCE", "RESERVE", "Steps", "folder_of", "judged_file"]
 
 
 class Steps(Preparing, Mixing, Fitting, Writing, Measuring):

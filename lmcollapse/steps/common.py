@@ -15,7 +15,7 @@ from lmcollapse.catalog import find
 from lmcollapse.config import Config
 from lmcollapse.parquet import read_corpus
 from lmcollapse.policies.rows import every
-from lmcollapse.records import Facts
+from lmcollapse.records import HISTORY, Facts
 from lmcollapse.store import Artefact, Run, step_seed
 from lmcollapse.types import HUMAN, Corpus, Pool, Selection, Substrate
 
@@ -25,7 +25,7 @@ Rows = tuple[Corpus, Corpus]
 ARTEFACTS = ("train", "model", "corpus", "scores", "measures")
 """The folders of a generation, in the order in which they are made."""
 
-LOGS = ("fit.jsonl",)
+LOGS = (HISTORY,)
 """Files that a substrate leaves and that say how long things took."""
 
 CORPUS = "corpus.parquet"
@@ -35,6 +35,9 @@ RESERVE = "reserve.parquet"
 
 REFERENCE = "reference"
 """The folder of the measures of held-out human text."""
+
+BEFORE = ("human", "base", "rows", REFERENCE)
+"""The folders that are made before generation 0, in that order."""
 
 
 def folder_of(generation: int) -> str:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-MAY_DIFFER = {".lmcollapse.lock", "manifest.json"}  # who holds it; when it was started
+from lmcollapse.records import HISTORY, LOCK, MANIFEST, RECORD
+
+MAY_DIFFER = {LOCK, MANIFEST}  # who holds it; when it was started
 """Files of a run directory that are not part of the promise of equal bytes."""
 
 TIMES = {"tokens_per_second", "images_per_second", "utilisation"}
@@ -19,11 +21,11 @@ def contents(run: Path) -> dict[str, object]:
         if not file.is_file() or file.name in MAY_DIFFER or "figures" in file.parts:
             continue
         name = str(file.relative_to(run))
-        if file.name == "step.json":
+        if file.name == RECORD:
             record = json.loads(file.read_text())
             del record["seconds"]
             found[name] = record
-        elif file.name == "fit.jsonl":
+        elif file.name == HISTORY:
             records = [json.loads(line) for line in file.read_text().splitlines()]
             found[name] = [{key: value for key, value in record.items() if key not in TIMES} for record in records]
         else:

@@ -21,7 +21,7 @@ from lmcollapse.records import (
     read_record,
     seal_of,
 )
-from lmcollapse.steps import ARTEFACTS, LOGS, REFERENCE, folder_of
+from lmcollapse.steps import ARTEFACTS, BEFORE, LOGS, REFERENCE, folder_of
 from lmcollapse.store import step_seed
 from lmcollapse.types import HUMAN, Progress
 from lmcollapse.verify.book import Book
@@ -32,8 +32,6 @@ MEMBER = re.compile(r"member_(\d+)")
 MEMBER_INPUT = re.compile(r"member (\d+)")
 BESIDE = ("offered", "detected", "candidates", "pool")
 """Steps that only some runs have."""
-SINGLE = ("human", "base", "rows", REFERENCE)
-"""Folders of steps that a run takes once."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +87,7 @@ def _folders(book: Book) -> Iterator[str]:
     for entry in sorted(book.run.iterdir()):
         if not entry.is_dir():
             continue
-        if entry.name in SINGLE or SPAN.fullmatch(entry.name):
+        if entry.name in BEFORE or SPAN.fullmatch(entry.name):
             yield entry.name
         elif GENERATION.fullmatch(entry.name):
             for inner in sorted(entry.iterdir(), key=lambda path: _order(path.name)):
@@ -184,7 +182,7 @@ def _source(name: str, key: str, steps: Steps, exchange: Exchange | None) -> str
     """The folder that a step means by the name of an input, as `lmcollapse.steps` and `lmcollapse.spans` have it."""
     folder, _, step = name.partition("/")
     if key == "human":
-        return "human" if step in ("", "measures") or folder in SINGLE else "rows"
+        return "human" if step in ("", "measures") or folder in BEFORE else "rows"
     if exchange and (match := MEMBER_INPUT.fullmatch(key)):
         return f"../{member_name(int(match[1]))}/{folder}/corpus"
     if exchange and step == "measures" and key.endswith("/corpus") and not key.startswith(folder):

@@ -13,6 +13,8 @@ import yaml
 
 from fuzzing.cases import Case, Done, strict_json
 from fuzzing.configurations import FEW, VALUES, edited
+from lmcollapse.records import HISTORY, LOCK, MANIFEST, METRICS, RECORD
+from lmcollapse.sweeps import SWEEP
 from lmcollapse.verify.same import MAY_DIFFER, different_files
 
 CONFIGURATIONS: dict[str, dict[str, Any]] = {
@@ -206,11 +208,11 @@ def _verified(whole: Path, run: Path, words: list[str]) -> Any:
     def right(case: Case, done: Done) -> str | None:
         if "--json" in words and (wrong := strict_json(case, done)):
             return wrong
-        if done.status == 1 or (whole / "sweep.json").is_file():
+        if done.status == 1 or (whole / SWEEP).is_file():
             return None
         for file in sorted(whole.rglob("*")):
             here = run / file.relative_to(whole)
-            unhashed = file.name in ("step.json", "manifest.json", "metrics.jsonl", "fit.jsonl", ".lmcollapse.lock")
+            unhashed = file.name in (RECORD, MANIFEST, METRICS, HISTORY, LOCK)
             if file.is_file() and not unhashed and (not here.is_file() or here.read_bytes() != file.read_bytes()):
                 return f"{file.relative_to(whole)} was changed, and nothing was found"
         return None
@@ -221,14 +223,14 @@ def _verified(whole: Path, run: Path, words: list[str]) -> Any:
 def _again(folder: Path, name: str, made: Path, run: Path, changed: list[Path]) -> Case:
     """The same command again: what it ends with is what it ended with before."""
     command = "sweep" if name == "sweep" else "run"
-    of_record = {"manifest.json", "sweep.json"} & {file.name for file in changed}
+    of_record = {MANIFEST, SWEEP} & {file.name for file in changed}
 
     def right(case: Case, done: Done) -> str | None:
         if done.status == 1:
             return None if "failed: " in done.stderr else f"exit status 1: {done.stderr[-300:]}"
-        if name != "sweep" and not of_record and not ({*MAY_DIFFER, "fit.jsonl"} & {file.name for file in changed}):
+        if name != "sweep" and not of_record and not ({*MAY_DIFFER, HISTORY} & {file.name for file in changed}):
             different = different_files(made / name, run)
-            if different := [file for file in different if not file.endswith("sweep.json")]:
+            if different := [file for file in different if not file.endswith(SWEEP)]:
                 return f"not the same bytes as before: {', '.join(different[:5])}"
         return None
 

@@ -11,6 +11,7 @@ from huggingface_hub import snapshot_download
 from transformers import AutoConfig, PreTrainedModel
 
 from lmcollapse import smollm2
+from lmcollapse.records import HISTORY
 from lmcollapse.substrates.causal_lm.models import (
     LanguageModel,
     boundaries,
@@ -24,9 +25,6 @@ from lmcollapse.substrates.causal_lm.models import (
 )
 from lmcollapse.substrates.causal_lm.options import ModelOptions
 from lmcollapse.types import Documents, Start, UserError
-
-HISTORY = "fit.jsonl"
-"""What the fit recorded, one JSON object a line, in the folder of the model."""
 
 PRETRAINED = "pretrained.json"
 """Stands for the weights in the base folder of a pretrained model: name, revision and SHA-256."""

@@ -13,6 +13,7 @@ import numpy as np
 from pydantic import Field
 
 from lmcollapse.options import Options
+from lmcollapse.records import HISTORY
 from lmcollapse.types import Corpus, Human, Images, Latents, Progress, Scores, Start
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 SHAPE = "vae.json"
 WEIGHTS = "model.safetensors"
-HISTORY = "fit.jsonl"
 AT_ONCE = 500
 """Images that are decoded or scored at once; the last bits of a score depend on it, so it is the same everywhere."""
 DRAWS = 8
