@@ -16,7 +16,7 @@ from lmcollapse.files import parse_json
 from lmcollapse.metrics.scene import MOST_WORDS, HumanText, Scene, parts
 from lmcollapse.options import options_of, suggestion
 from lmcollapse.parquet import column_of
-from lmcollapse.progress import literal, number
+from lmcollapse.progress import bare_table, literal, number
 from lmcollapse.readings import read_off
 from lmcollapse.records import sound
 from lmcollapse.types import Progress, Reading, Silent, UserError
@@ -63,7 +63,7 @@ def _entry(reading: Reading) -> dict[str, Any]:
 
 def comparison_table(found: Comparison) -> Table:
     """A comparison as a table for the terminal, legible from 80 columns on."""
-    shown = Table(box=None, pad_edge=False, header_style="bold", caption_justify="left")
+    shown = bare_table(caption_justify="left")
     shown.title = f"{found.words:,} words of each; in brackets 95 % intervals"
     shown.add_column("measure", no_wrap=True)
     for heading in ("corpus", "human text"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -132,10 +133,15 @@ class Terminal:
         return Group(*parts, self._bars, self._left(""))
 
 
+def bare_table(**more: Any) -> Table:
+    """An empty table without lines, as all commands print theirs; `more` as rich has it."""
+    return Table(box=None, pad_edge=False, header_style="bold", **more)
+
+
 def measures_table(table: Mapping[int, Mapping[str, float | None]]) -> Table:
     """The measures a generation, as a table for the terminal."""
     columns = shown(next(iter(table.values()), {}))
-    drawn = Table(box=None, pad_edge=False, header_style="bold")
+    drawn = bare_table()
     drawn.add_column("generation", justify="right")
     for heading in columns.values():
         drawn.add_column(heading, justify="right")

@@ -16,6 +16,7 @@ from rich.table import Table
 from lmcollapse import theory
 from lmcollapse.chains import Trace, trajectories
 from lmcollapse.config import parse
+from lmcollapse.progress import bare_table
 from lmcollapse.substrates.gaussian_mixture import GaussianMixture
 from lmcollapse.types import Floats, Progress, Silent
 
@@ -287,7 +288,7 @@ GROUPS: dict[str, Callable[[_Lab], Iterator[_Row]]] = {
 
 def selfcheck_table(checks: list[Check]) -> Table:
     """The rows as a table for the terminal."""
-    shown = Table(box=None, pad_edge=False, header_style="bold")
+    shown = bare_table()
     shown.add_column("check", overflow="fold")
     for heading in ("measured", "±", "", "theory", "z", ""):
         shown.add_column(heading, justify="left" if not heading else "right", no_wrap=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Group
 from rich.table import Table
 
-from lmcollapse.progress import SHOWN, literal, number, shown
+from lmcollapse.progress import SHOWN, bare_table, literal, number, shown
 from lmcollapse.records import LOCK, RECORD, holder, read_manifest, read_metrics
 from lmcollapse.results import condition_of
 from lmcollapse.steps import ARTEFACTS, folder_of
@@ -107,7 +107,7 @@ def headings(readings: Mapping[str, float | None]) -> tuple[tuple[str, str], ...
 
 
 def _table(measures: Sequence[tuple[str, str]], runs: Sequence[RunStatus]) -> Table:
-    drawn = Table(box=None, pad_edge=False, header_style="bold")
+    drawn = bare_table()
     for heading in ("run", "condition", "done", "state"):
         drawn.add_column(heading, overflow="fold", no_wrap=heading == "done")
     for _, heading in measures:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from rich.table import Table
 
-from lmcollapse.progress import literal, number
+from lmcollapse.progress import bare_table, literal, number
 from lmcollapse.trajectories import Subject, Trajectory, families, slope, subjects
 
 
@@ -117,7 +117,7 @@ def half_life_fit(values: Sequence[float]) -> float:
 
 def summaries_table(found: pd.DataFrame) -> Table:
     """Summaries as a table for the terminal, what warned first stands first (t½: half-life)."""
-    shown = Table(box=None, pad_edge=False, header_style="bold")
+    shown = bare_table()
     shown.add_column("measure", overflow="fold", min_width=26)
     for heading in ("first", "last", "change, 95 %", "warns", "t½"):
         shown.add_column(heading, justify="right", no_wrap=heading != "change, 95 %")

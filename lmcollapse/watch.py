@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lmcollapse.costs import costs
-from lmcollapse.progress import literal, measures_table, number, printable, span
+from lmcollapse.progress import bare_table, literal, measures_table, number, printable, span
 from lmcollapse.records import LOCK, MANIFEST, METRICS, holder
 from lmcollapse.status import RunStatus, headings, status_of
 from lmcollapse.sweeps import failure, known_runs
@@ -236,7 +236,7 @@ def _heading(view: View, width: int) -> list[RenderableType]:
 
 def _runs(runs: Sequence[Watched], width: int) -> Table:
     measures = next((names for run in runs if (names := headings(run.status.last))), ())
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    table = bare_table()
     table.add_column("run", overflow="fold", max_width=width // 3)
     table.add_column("done", no_wrap=True, justify="right")
     table.add_column("state", overflow="fold", max_width=width // 3)

@@ -9,7 +9,7 @@ from rich.console import Group
 from rich.table import Table
 
 from lmcollapse.advise.conclusion import Advice
-from lmcollapse.progress import literal, number
+from lmcollapse.progress import bare_table, literal, number
 
 
 def advice_table(advice: Advice) -> Group:
@@ -61,7 +61,7 @@ def _detectors(advice: Advice) -> Table:
 
 
 def _empty(*headings: str) -> Table:
-    drawn = Table(box=None, pad_edge=False, header_style="bold")
+    drawn = bare_table()
     for heading in headings:
         drawn.add_column(heading, justify="right", no_wrap=True)
     return drawn

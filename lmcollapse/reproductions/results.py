@@ -13,7 +13,7 @@ from rich.table import Table
 
 import lmcollapse
 from lmcollapse.files import parse_json, write_atomically, write_json
-from lmcollapse.progress import literal, number
+from lmcollapse.progress import bare_table, literal, number
 from lmcollapse.records import RECORD, read_manifest, read_record
 from lmcollapse.reproductions.evidence import Evidence, Finding
 from lmcollapse.reproductions.panels import Panel
@@ -126,7 +126,7 @@ def _thinned(rows: pd.DataFrame, most: int = 120) -> pd.DataFrame:
 
 def findings_table(findings: Sequence[Finding]) -> Table:
     """Verdicts as a table for the terminal, legible from 80 columns on."""
-    shown = Table(box=None, pad_edge=False, header_style="bold", leading=1)
+    shown = bare_table(leading=1)
     shown.add_column("claim")
     shown.add_column("verdict", width=13)
     shown.add_column("ours, 95 % interval over seeds")

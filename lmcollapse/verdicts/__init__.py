@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 from rich.table import Table
 
-from lmcollapse.progress import literal
+from lmcollapse.progress import bare_table, literal
 from lmcollapse.trajectories import Subject, families, subjects
 from lmcollapse.verdicts.definitions import DEFINITIONS, Thresholds, undecidable
 
@@ -52,7 +52,7 @@ def _rows(family: Sequence[Subject], thresholds: Thresholds) -> pd.DataFrame:
 
 def verdicts_table(found: pd.DataFrame) -> Table:
     """Verdicts as a table for the terminal, legible from 80 columns on."""
-    shown = Table(box=None, pad_edge=False, header_style="bold", leading=1)
+    shown = bare_table(leading=1)
     shown.add_column("definition", width=18)
     shown.add_column("verdict", width=13)
     shown.add_column("because")
