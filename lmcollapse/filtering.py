@@ -18,10 +18,10 @@ from lmcollapse.config import DetectorOptions
 from lmcollapse.detectors import Known, Suspects
 from lmcollapse.detectors.actions import chosen, weights
 from lmcollapse.files import parse_json, write_atomically
-from lmcollapse.measure import Unit, read_texts
 from lmcollapse.metrics.detection import auc, rate
 from lmcollapse.metrics.intervals import NORMAL
 from lmcollapse.options import bind, options_of
+from lmcollapse.texts import Unit, file_of, read_texts
 from lmcollapse.types import Bools, Floats, Progress, Silent, UserError
 
 KINDS = (".parquet", ".jsonl", ".ndjson", ".json")
@@ -113,8 +113,7 @@ def _pool(pool: Path, column: str, document: Unit) -> tuple[pa.Table, list[str]]
     texts = list(read_texts(pool, column, document))
     if not texts:
         raise UserError(f"{pool}: holds no text; give a text, parquet or JSON-lines file")
-    inside = pool / "corpus" / "corpus.parquet"
-    pool = inside if inside.is_file() else pool
+    pool = file_of(pool)
     if pool.suffix == ".parquet":
         table = pq.read_table(pool)
     elif pool.suffix in KINDS:

@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from itertools import chain
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from rich.table import Table
 
 from lmcollapse.catalog import CATALOG, find
-from lmcollapse.files import parse_json
 from lmcollapse.metrics.scene import MOST_WORDS, HumanText, Scene, parts
 from lmcollapse.options import options_of, suggestion
-from lmcollapse.parquet import column_of
 from lmcollapse.progress import bare_table, literal, number
 from lmcollapse.readings import read_off
-from lmcollapse.records import sound
+from lmcollapse.texts import Unit, read_texts
 from lmcollapse.types import Progress, Reading, Silent, UserError
 
 TEXT_PARTS = {"written", "human", "training"}
 """The parts of a scene that two corpora make up; measures that need others need a model."""
-
-Unit = Literal["auto", "paragraph", "line"]
 
 
 @dataclass(frozen=True)
@@ -110,8 +105,7 @@ def measure(
     words : words of each that are looked at; null for all that the smallest has, at most ten million.
     measures : names of measures; all by default.
     column : where the text is in parquet and JSON lines.
-    document : what one document of a text file is; auto: a paragraph where there is an empty line in its first million
-        characters, else a line.
+    document : what one document of a text file is.
 
     Raises UserError for what cannot be read and for text without a word.
     """
@@ -152,93 +146,10 @@ def _halves(
     """Human text in two parts, each read anew at each call."""
     parts_of_run = [reference / "human" / f"{part}.parquet" for part in ("train", "heldout")]
     if all(file.is_file() for file in parts_of_run):
-        return lambda: _parquet(parts_of_run[0], column), lambda: _parquet(parts_of_run[1], column)
+        return lambda: read_texts(parts_of_run[0], column), lambda: read_texts(parts_of_run[1], column)
 
     def half(which: bool) -> Iterator[str]:
         rng = np.random.default_rng(1)
         return (text for text in read_texts(reference, column, document) if (rng.random() < 0.5) == which)
 
     return lambda: half(True), lambda: half(False)
-
-
-def read_texts(file: Path, column: str = "text", document: Unit = "auto") -> Iterator[str]:
-    """The documents of a text, parquet or JSON-lines file, or of a generation of a run, one after the other."""
-    inside = file / "corpus" / "corpus.parquet"
-    file = inside if inside.is_file() else file
-    if file.is_dir():
-        raise UserError(f"{file} is a folder; give a text, parquet or JSON-lines file, or a generation of a run")
-    kind = {".parquet": _parquet, ".jsonl": _json_lines, ".ndjson": _json_lines, ".json": _json_lines}.get(file.suffix)
-    try:
-        yield from kind(file, column) if kind else _documents(file, document)
-    except OSError as error:
-        raise UserError(f"{file}: cannot be read ({error.strerror or error})") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{file}: not UTF-8 (byte {error.start} of a line: {error.reason}); save it as UTF-8") from None
-
-
-def _parquet(file: Path, column: str) -> Iterator[str]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        table = pq.ParquetFile(sound(file))
-        if column not in table.schema_arrow.names:
-            raise UserError(f"{file}: has no column '{column}'" + suggestion(column, table.schema_arrow.names))
-        for piece in column_of(table, column):
-            for text in piece.to_pylist():
-                yield _checked(text, file, column)
-    except pa.ArrowInvalid as error:
-        raise UserError(f"{file}: no parquet file ({error})") from None
-
-
-def _json_lines(file: Path, column: str) -> Iterator[str]:
-    with file.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            if line.strip():
-                try:
-                    row = parse_json(line)
-                except ValueError as error:
-                    raise UserError(
-                        f"{file}: line {number} is no JSON ({error}); give one JSON object a line"
-                    ) from None
-                if not isinstance(row, dict) or column not in row:
-                    known = sorted(row) if isinstance(row, dict) else []
-                    raise UserError(f"{file}: line {number} has no key '{column}'" + suggestion(column, known))
-                yield _checked(row[column], file, column)
-
-
-def _checked(text: object, file: Path, column: str) -> str:
-    if not isinstance(text, str):
-        raise UserError(
-            f"{file}: '{column}' holds a {type(text).__name__}; name the one with text, as in --column text"
-        )
-    if not text.isascii():
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise UserError(
-                f"{file}: a text has a lone surrogate (U+{ord(text[error.start]):04X}), which is no UTF-8; remove it"
-            ) from None
-    return text
-
-
-def _documents(file: Path, document: Unit) -> Iterator[str]:
-    with file.open(encoding="utf-8-sig") as lines:
-        if document == "auto":
-            head = lines.readlines(1_000_000)
-            document = "paragraph" if any(not line.strip() for line in head) else "line"
-            whole: Iterable[str] = chain(head, lines)
-        else:
-            whole = lines
-        if document == "line":
-            yield from (line.rstrip("\n") for line in whole if line.strip())
-            return
-        paragraph: list[str] = []
-        for line in whole:
-            if line.strip():
-                paragraph.append(line)
-            elif paragraph:
-                yield "".join(paragraph).rstrip("\n")
-                paragraph = []
-        if paragraph:
-            yield "".join(paragraph).rstrip("\n")

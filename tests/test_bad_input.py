@@ -23,11 +23,11 @@ from lmcollapse import cli, records
 from lmcollapse.config import Config, load, parse
 from lmcollapse.files import parse_json
 from lmcollapse.loop import run
-from lmcollapse.measure import read_texts
 from lmcollapse.records import RECORD, is_sealed, read_manifest, read_metrics, read_record, seal_of
 from lmcollapse.status import status
 from lmcollapse.sweeps import plan
 from lmcollapse.sweeps.plan import MOST_RUNS
+from lmcollapse.texts import read_texts
 from lmcollapse.types import UserError
 from lmcollapse.verify import verify
 from lmcollapse.verify.same import different_files

@@ -21,7 +21,7 @@ LAYERS = [
     {"options", "yaml_files"},
     {"cache", "catalog", "files", "processes"},
     {"parquet", "progress", "records", "sharing", "smollm2"},
-    {"corpora", "curation", "detectors", "metrics", "policies", "scorers"},
+    {"corpora", "curation", "detectors", "metrics", "policies", "scorers", "texts"},
     {"substrates"},
     {"config"},
     {"store"},

@@ -11,8 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from lmcollapse.measure import as_json, comparison_table, measure, read_texts, text_measures
+from lmcollapse.measure import as_json, comparison_table, measure, text_measures
 from lmcollapse.parquet import write_human
+from lmcollapse.texts import read_texts
 from lmcollapse.types import Documents, Human, UserError
 from tests.small import lmcollapse
 from tests.text import documents
