@@ -16,6 +16,7 @@ from pydantic import Field
 from lmcollapse.catalog import CATALOG, find, only_own
 from lmcollapse.metrics.scene import parts
 from lmcollapse.options import Options, bind, composed, options_of, suggestion
+from lmcollapse.substrates.chain import ChainSubstrate
 from lmcollapse.types import Start, Substrate, UserError
 from lmcollapse.yaml_files import lay_over, read, spelled_out
 
@@ -158,6 +159,11 @@ class Config(Options):
     def measured(self) -> int | None:
         """How much of each corpus is measured, in words or in images; None to leave it to what there is."""
         return getattr(self.measures, "words", None) or getattr(self.measures, "images", None)
+
+    @property
+    def of_chains(self) -> bool:
+        """Whether it is of many chains of a simple model, in arrays."""
+        return issubclass(find("substrate", self.substrate), ChainSubstrate)
 
     def build_substrate(self) -> Substrate:
         """The substrate with its sections of the configuration."""

@@ -40,7 +40,7 @@ def run(config: Config, out: Path, progress: Progress | None = None, part: Part 
     substrate = config.build_substrate()
     substrate.check(config.start)
     places = [out]
-    if config.population is not None and not isinstance(substrate, ChainSubstrate):
+    if config.population is not None and not config.of_chains:
         places = [out / member_name(number) for number in range(config.population.members)]
     with ExitStack() as held:
         runs = [held.enter_context(open_run(place, progress or Silent(), part)) for place in places]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from lmcollapse.advise.question import Question, at_share, measure_of, of_chains, scale_of, with_policy
+from lmcollapse.advise.question import Question, at_share, measure_of, scale_of, with_policy
 from lmcollapse.config import Config
 from lmcollapse.theory import expected
 from lmcollapse.types import Floats
@@ -13,7 +13,7 @@ from lmcollapse.types import Floats
 
 def exact_losses(config: Config, question: Question, shares: Floats) -> Floats:
     """The loss of each share by theory, relative; NaN where it is not known. Expected values stand for the measure."""
-    if not of_chains(config):
+    if not config.of_chains:
         return np.full(len(shares), np.nan)
     measure, values = measure_of(config, question), []
     mixed = with_policy(config, question)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from lmcollapse.advise.question import Question, at_share, kind_of, of_chains, variant, with_policy
+from lmcollapse.advise.question import Question, at_share, kind_of, variant, with_policy
 from lmcollapse.config import Config
 from lmcollapse.costs import cost, costs, in_bytes, size_of
 from lmcollapse.loop import run
@@ -85,7 +85,7 @@ def plan(config: Config, out: Path, question: Question) -> Plan:
     mixed, first = with_policy(config, question), variant(config, generations=1, policy={"kind": "human"})
     for seed in range(config.seed, config.seed + question.seeds):
         folder = out / f"seed_{seed}"
-        if not of_chains(config):
+        if not config.of_chains:
             starts[seed] = Cell(None, seed, first.model_copy(update={"seed": seed}), folder / "generation_0")
         for share in reversed(question.grid):
             cells.append(Cell(share, seed, at_share(mixed, share, seed=seed), folder / f"share_{share:g}"))

@@ -12,7 +12,6 @@ import numpy as np
 from lmcollapse.chains import trajectories
 from lmcollapse.config import Config, parse
 from lmcollapse.options import suggestion
-from lmcollapse.substrates.chain import ChainSubstrate
 from lmcollapse.types import Floats, UserError
 
 Policy = Literal["mix", "fresh"]
@@ -141,11 +140,6 @@ def variant(config: Config, **changes: Any) -> Config:
     return parse(config.model_dump(mode="json") | changes)
 
 
-def of_chains(config: Config) -> bool:
-    """Whether it is of many chains of a simple model."""
-    return isinstance(config.build_substrate(), ChainSubstrate)
-
-
 def with_policy(config: Config, question: Question) -> Config:
     """The configuration with the policy of the question; options that it gives to this policy already stay as they are.
 
@@ -164,7 +158,7 @@ def at_share(config: Config, share: float, **changes: Any) -> Config:
 
 def kind_of(config: Config, question: Question) -> Policy:
     """The policy that brings in human rows."""
-    return question.policy or ("fresh" if of_chains(config) else "mix")
+    return question.policy or ("fresh" if config.of_chains else "mix")
 
 
 def measure_of(config: Config, question: Question) -> str:
@@ -212,7 +206,7 @@ def check_reading(measure: str, generations: Sequence[Mapping[str, Any]]) -> Non
 
 
 def _check_measure(config: Config, measure: str) -> None:
-    if of_chains(config):
+    if config.of_chains:
         if config.corpus is None:
             small = variant(config, chains=1, generations=1, policy={"kind": "replace"})
             readings = dict(trajectories(small).measures)
@@ -234,7 +228,7 @@ def _check_measure(config: Config, measure: str) -> None:
 
 def _check_reserve(config: Config, question: Question) -> None:
     """Fresh rows come from a reserve, where human data are a corpus."""
-    if kind_of(config, question) == "mix" or of_chains(config):
+    if kind_of(config, question) == "mix" or config.of_chains:
         return
     sizes = {key: size for key, size in (config.corpus or ()) if key.startswith("reserve_")}
     if not any(sizes.values()):

@@ -16,7 +16,6 @@ from lmcollapse.forecast.rates import Observed, Rates
 from lmcollapse.progress import span
 from lmcollapse.records import read_metrics
 from lmcollapse.steps import BEFORE
-from lmcollapse.substrates.chain import ChainSubstrate
 from lmcollapse.sweeps import Cell, Sweep
 from lmcollapse.types import Progress, Silent, UserError
 
@@ -93,13 +92,13 @@ def forecast(sweep: Sweep, progress: Progress | None = None) -> Forecast:
             except UserError as error:  # of a run so small, or it diverged: the sweep was checked
                 rates, sizes, unknown = Rates(), UNKNOWN, unknown or f"{cells[0].condition}: {error}"
         for cell in cells:
-            found = [_chains(cell)] if _of_chains(cell.config) else list(entries(cell, sizes or UNKNOWN))
+            found = [_chains(cell)] if cell.config.of_chains else list(entries(cell, sizes or UNKNOWN))
             steps += [(cell, entry) for entry in found]
             costs_of |= {entry.key: (rates.seconds(entry), rates.size(entry)) for entry in found}
     done = {entry.key for _, entry in steps if entry.done}
     kept = {entry.key for _, entry in steps if entry.kept}
     fits = {entry.key for _, entry in steps if entry.kind == "model"}
-    chains = [cell for cell in sweep.cells if _of_chains(cell.config)]
+    chains = [cell for cell in sweep.cells if cell.config.of_chains]
     return Forecast(
         conditions=sweep.conditions,
         seeds=sorted({cell.seed for cell in sweep.cells}),
@@ -142,7 +141,7 @@ def _alike(cells: Sequence[Cell]) -> list[list[Cell]]:
     groups: dict[str, list[Cell]] = {}
     for cell in cells:
         given = cell.config.model_dump(mode="json", exclude={"seed"})
-        if not _of_chains(cell.config):
+        if not cell.config.of_chains:
             given = {key: value for key, value in given.items() if key not in ("policy", "generations", "population")}
         groups.setdefault(repr(given), []).append(cell)
     return list(groups.values())
@@ -156,7 +155,7 @@ def _from_runs(cells: Sequence[Cell]) -> tuple[Rates | None, Sizes | None]:
             done = len(read_metrics(run))
             if not done:
                 continue
-            if _of_chains(cell.config):
+            if cell.config.of_chains:
                 known = costs(run)
                 total: Any = (sum(part) for part in zip(*known, strict=True))
                 rates.observed.append(Observed("generations", len(known), len(known), len(known), *total))
@@ -170,7 +169,7 @@ def _from_runs(cells: Sequence[Cell]) -> tuple[Rates | None, Sizes | None]:
 
 
 def _from_small_runs(config: Config, progress: Progress, groups: int) -> tuple[Rates, Sizes | None]:
-    if _of_chains(config):
+    if config.of_chains:
         return calibrate_chains(config, progress), None
     return calibrate(config, progress, min(TIME, TOGETHER / groups))
 
@@ -191,7 +190,3 @@ def _in_order(
             left[cell.name].append((entry.key, seconds[entry.key]))
     place = {cell.name: sweep.conditions.index(cell.condition) for cell in sweep.cells}
     return [left[name] for name in sorted(left, key=lambda name: place[name])]
-
-
-def _of_chains(config: Config) -> bool:
-    return isinstance(config.build_substrate(), ChainSubstrate)
