@@ -9,11 +9,11 @@ from __future__ import annotations
 import io
 import tempfile
 import weakref
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from contextlib import contextmanager
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import IO, Any, Literal, overload
+from typing import IO, Any, Literal, TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,8 @@ IN_MEMORY = 1 << 24
 
 AT_ONCE = 1 << 20
 """Entries of an array that are copied at once, and characters that are encoded at once."""
+
+Some = TypeVar("Some", bound=Sized)
 
 _places: list[str | None] = [None]
 
@@ -131,14 +133,14 @@ def taken(values: npt.NDArray[Any], offsets: npt.NDArray[Any], rows: npt.NDArray
     return spool.finish(), new
 
 
-def chunks(texts: Iterable[str], characters: int) -> Iterator[list[str]]:
-    """Texts in lists of about so many characters."""
-    chunk: list[str] = []
+def chunks(things: Iterable[Some], enough: int) -> Iterator[list[Some]]:
+    """Texts, or arrays, in lists of about so many characters, or entries, together."""
+    chunk: list[Some] = []
     size = 0
-    for text in texts:
-        chunk.append(text)
-        size += len(text)
-        if size >= characters:
+    for thing in things:
+        chunk.append(thing)
+        size += len(thing)
+        if size >= enough:
             yield chunk
             chunk, size = [], 0
     if chunk:

@@ -1,7 +1,8 @@
 """How much human text must be kept? Runs of the shares and seeds that it takes, and an answer with an interval.
 
 question.py says what is asked and refuses what cannot be answered, plan.py makes the runs, curve.py fits a curve to
-them, conclusion.py says what follows, exact.py what theory says, detectors.py what a detector would be worth.
+them, conclusion.py says what follows, exact.py what theory says, detectors.py what a detector would be worth,
+tables.py how it is told.
 """
 
 from __future__ import annotations

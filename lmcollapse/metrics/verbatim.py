@@ -11,6 +11,7 @@ from pydantic import Field
 
 from lmcollapse.metrics.intervals import jackknife
 from lmcollapse.metrics.sample import BLOCKS, Sample
+from lmcollapse.spool import chunks
 from lmcollapse.types import Ints, Reading
 
 Span = Annotated[int, Field(ge=1)]
@@ -81,18 +82,6 @@ def _hashes(words: Ints) -> Ints:
 
 def _batches(texts: Iterable[Ints]) -> Iterator[tuple[Ints, Ints]]:
     """Whole texts, about `BATCH` words at once, as the words and the text of each."""
-    batch: list[Ints] = []
-    size = 0
-    for words in texts:
-        batch.append(words)
-        size += len(words)
-        if size >= BATCH:
-            yield _together(batch)
-            batch, size = [], 0
-    if batch:
-        yield _together(batch)
-
-
-def _together(texts: list[Ints]) -> tuple[Ints, Ints]:
-    lengths = [len(words) for words in texts]
-    return np.concatenate(texts), np.repeat(np.arange(len(texts), dtype=np.int32), lengths)
+    for batch in chunks(texts, BATCH):
+        lengths = [len(words) for words in batch]
+        yield np.concatenate(batch), np.repeat(np.arange(len(batch), dtype=np.int32), lengths)

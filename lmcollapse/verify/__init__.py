@@ -1,6 +1,7 @@
 """Is a run directory what it says it is? Everything that can be recomputed without a model, recomputed.
 
-steps.py has files, hashes, the chain from input to output, seeds and the table; rows.py the text and its shares.
+steps.py has files, hashes, the chain from input to output, seeds and the table; rows.py the text and its shares,
+book.py what was found; same.py compares two runs byte for byte.
 """
 
 from __future__ import annotations
