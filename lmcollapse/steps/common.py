@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +18,8 @@ from lmcollapse.policies.rows import every
 from lmcollapse.records import HISTORY, Facts
 from lmcollapse.store import Artefact, Run, step_seed
 from lmcollapse.types import HUMAN, Corpus, Pool, Selection, Substrate
+
+T = TypeVar("T")
 
 Rows = tuple[Corpus, Corpus]
 """The human training part and the held-out part."""
@@ -59,15 +61,15 @@ class Common:
         self,
         name: str,
         write: Callable[..., Facts | None],
-        read: Callable[[Path], Any],
-        inputs: dict[str, Artefact[Any]],
+        read: Callable[[Path], T],
+        inputs: Mapping[str, Artefact[Any]],
         seed: int | None = None,
         start: str | None = None,
         *,
         bench: bool = False,
         shared: bool = False,
         more: Mapping[str, Any] | None = None,
-    ) -> Artefact[Any]:
+    ) -> Artefact[T]:
         """A step that depends on the substrate's options, and on more."""
         options = {"substrate": self.config.substrate, "start": start} | self.substrate.model_dump(mode="json")
         options |= more or {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -76,10 +76,9 @@ class Mixing(Common):
         models: Sequence[Artefact[Any]],
     ) -> tuple[Artefact[Selection], Artefact[Floats] | None]:
         """The policy's choice of the rows that this generation trains on; and what a detector made of it, if any."""
-        inputs: dict[str, Artefact[Any]] = {"human": rows} | by_folder(corpora)
         if self.config.detector is None or generation == 0:
-            return self._chosen(generation, "train", rows, corpora, inputs), None
-        offered = self._chosen(generation, "offered", rows, corpora, inputs)
+            return self._chosen(generation, "train", rows, corpora), None
+        offered = self._chosen(generation, "offered", rows, corpora)
         detected = self._detected(generation, offered, base, rows, corpora, models)
         seed, options = self.seed(generation, "detector"), self.config.section("detector")[1]
 
@@ -88,7 +87,7 @@ class Mixing(Common):
                 what_is_left(offered.read(), detected.read(), options, np.random.default_rng(seed)), folder
             )
 
-        inputs = {"offered": offered, "detected": detected}
+        inputs: dict[str, Artefact[Any]] = {"offered": offered, "detected": detected}
         name = f"{folder_of(generation)}/train"
         how = self.config.detector.model_dump(mode="json")
         return self.run.make(name, write, read_selection, inputs=inputs, options=how, seed=seed), detected
@@ -99,7 +98,6 @@ class Mixing(Common):
         step: str,
         rows: Artefact[Rows],
         corpora: Sequence[Artefact[Corpus]],
-        inputs: Mapping[str, Artefact[Any]],
     ) -> Artefact[Selection]:
         """What the policy chooses."""
         pool = self.pool(rows, [corpus.facts["rows"] for corpus in corpora])
@@ -111,7 +109,7 @@ class Mixing(Common):
             f"{folder_of(generation)}/{step}",
             write,
             read_selection,
-            inputs=inputs,
+            inputs={"human": rows} | by_folder(corpora),
             options=self.config.policy.model_dump(mode="json"),
             seed=self.seed(generation, "train"),
         )

@@ -67,7 +67,7 @@ class Writing(Common):
             write_corpus(corpus, folder / CORPUS, self._born(generation, seed, model))
             return size(corpus)
 
-        inputs = {**_what_prompts(model, rows, corpora)}
+        inputs = _what_prompts(model, rows, corpora)
         more = {"candidates": options["candidates"]}
         return self.make(name, write, corpus_in, inputs, seed, bench=True, shared=True, more=more)
 
