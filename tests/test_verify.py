@@ -287,7 +287,7 @@ def test_records_with_other_types_end_in_no_traceback(copy: Path) -> None:
                 record = json.loads(whole)
                 record[key] = value
                 file.write_text(json.dumps(record))
-                verify(copy)
+                assert bool(verify(copy).mismatches) == (record != json.loads(whole)), (name, key, value)
         file.write_text(whole)
 
 
