@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lmcollapse.spool import Spool, Texts, ends, joined
-from lmcollapse.types import HUMAN, Corpus, Documents, Human, Images, Latents, Scores, TokenScores
+from lmcollapse.types import HUMAN, Corpus, Documents, Human, Images, Ints, Latents, Pixels, Scores, TokenScores
 
 BY_TOKEN = {"nats": pa.float32(), "confidence": pa.float32(), "correct": pa.bool_()}
 """What there may be of each token, and how it is stored."""
@@ -97,8 +97,8 @@ def birth(generation: int, seed: int | None, model: str, options: Mapping[str, A
     return {"generation": generation, "seed": seed, "model": model, "sampling": options.get("sampling", options)}
 
 
-def png(pixels: Any) -> bytes:
-    """`(height, width, channels)` uint8 as a PNG file."""
+def png(pixels: Pixels) -> bytes:
+    """`(height, width, channels)` as a PNG file."""
     from PIL import Image
 
     content = BytesIO()
@@ -106,20 +106,20 @@ def png(pixels: Any) -> bytes:
     return content.getvalue()
 
 
-def _pixels(png: bytes) -> Any:
+def _pixels(png: bytes) -> Pixels:
     from PIL import Image
 
     with Image.open(BytesIO(png)) as image:
         return np.asarray(image).reshape(image.height, image.width, -1)
 
 
-def _images(pixels: Any) -> pa.StructArray:
-    """`(images, height, width, channels)` uint8 as the hub stores images."""
+def _images(pixels: Pixels) -> pa.StructArray:
+    """Images as the hub stores them."""
     files = pa.array([png(image) for image in pixels], pa.binary())
     return pa.StructArray.from_arrays([files, pa.nulls(len(pixels), pa.string())], ["bytes", "path"])
 
 
-def _from_images(column: Any) -> Any:
+def _from_images(column: Any) -> Pixels:
     return np.stack([_pixels(image["bytes"]) for image in column.to_pylist()])
 
 
@@ -160,7 +160,8 @@ def read_corpus(file: Path) -> Corpus:
     with pq.ParquetFile(file, buffer_size=BUFFER) as table:
         names = table.schema_arrow.names
         if "image" in names:
-            values, offsets = _from_images(table.read(["image"]).column("image")), None
+            values: Pixels | Ints = _from_images(table.read(["image"]).column("image"))
+            offsets = None
         else:
             values, offsets = _lists(table, "tokens")
         return Corpus(
@@ -186,12 +187,12 @@ def _columns(table: pq.ParquetFile, name: str) -> Iterator[Any]:
         yield piece
 
 
-def _numbers(table: pq.ParquetFile, name: str) -> Any:
+def _numbers(table: pq.ParquetFile, name: str) -> Ints:
     kind = table.schema_arrow.field(name).type.to_pandas_dtype()
     return joined((np.asarray(piece) for piece in _columns(table, name)), kind)
 
 
-def _lists(table: pq.ParquetFile, name: str) -> tuple[Any, Any]:
+def _lists(table: pq.ParquetFile, name: str) -> tuple[Ints, Ints]:
     """Values and offsets of a column of lists."""
     values, lengths = Spool(table.schema_arrow.field(name).type.value_type.to_pandas_dtype()), Spool(np.int64)
     for piece in _columns(table, name):
@@ -212,8 +213,8 @@ def _texts(table: pq.ParquetFile, name: str) -> Texts:
     return Texts(data.finish(), ends(lengths.finish()))
 
 
-def read_first_images(file: Path, most: int) -> Any:
-    """`(images, height, width, channels)` uint8: the first images of a corpus or of human images."""
+def read_first_images(file: Path, most: int) -> Pixels:
+    """The first images of a corpus or of human images."""
     batch = next(pq.ParquetFile(file).iter_batches(most, columns=["image"]))
     return _from_images(batch.column(0))
 

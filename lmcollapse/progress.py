@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,6 +12,8 @@ from rich.live import Live
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
+
+from lmcollapse.types import Advance
 
 SHOWN = {
     "perplexity": "perplexity",
@@ -70,7 +72,7 @@ class Terminal:
             self.console.print(measures_table(self.table))
 
     @contextmanager
-    def stage(self, label: str, total: int | None = None, unit: str = "") -> Iterator[Callable[..., None]]:
+    def stage(self, label: str, total: int | None = None, unit: str = "") -> Iterator[Advance]:
         """One piece of work; see `types.Progress`."""
         label = f"{self._where}{label}"
         task = self._bars.add_task(label, total=total, rate="", figures="")

@@ -119,7 +119,9 @@ def stretches(offsets: npt.NDArray[Any]) -> Iterator[tuple[int, int]]:
         first = beyond
 
 
-def taken(values: npt.NDArray[Any], offsets: npt.NDArray[Any], rows: npt.NDArray[Any]) -> tuple[Any, Any]:
+def taken(
+    values: npt.NDArray[Any], offsets: npt.NDArray[Any], rows: npt.NDArray[Any]
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
     """Values and offsets of these rows, in this order; row `i` of what is given is
     `values[offsets[i]:offsets[i + 1]]`."""
     lengths = np.diff(offsets)[rows]

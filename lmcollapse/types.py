@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -24,6 +24,8 @@ HUMAN = -1
 Ints = npt.NDArray[np.integer[Any]]
 Floats = npt.NDArray[np.floating[Any]]
 Bools = npt.NDArray[np.bool_]
+Pixels = npt.NDArray[np.uint8]
+"""`(images, height, width, channels)`, one channel (grey) or three (red, green, blue)."""
 
 Values = npt.NDArray[Any]
 """`(chains, rows, …)` what chains read and write."""
@@ -84,11 +86,10 @@ class Documents:
 class Images:
     """Human images before any model sees them.
 
-    pixels : `(images, height, width, channels)` uint8, one channel (grey) or three (red, green, blue).
     sources : where each came from.
     """
 
-    pixels: npt.NDArray[np.uint8]
+    pixels: Pixels
     sources: list[str]
 
     def __post_init__(self) -> None:
@@ -229,9 +230,7 @@ class Corpus:
         )
 
     @classmethod
-    def of_images(
-        cls, pixels: npt.NDArray[np.uint8], generation: int, *, sources: Sequence[str] | None = None
-    ) -> Corpus:
+    def of_images(cls, pixels: Pixels, generation: int, *, sources: Sequence[str] | None = None) -> Corpus:
         """A newborn corpus of images."""
         rows = len(pixels)
         return cls(
@@ -390,11 +389,15 @@ class Reading:
 Start = Literal["base", "previous", "scratch"]
 
 
+Advance = Callable[..., None]
+"""`advance(units, **figures)`: so much more of a piece of work is done, and what its figures are now."""
+
+
 class Progress(Protocol):
     """Where long work says how far it is. `Silent` is the do-nothing default."""
 
-    def stage(self, label: str, total: int | None = None, unit: str = "") -> Any:
-        """A context manager around one piece of work of `total` units; it yields `advance(units, **figures)`."""
+    def stage(self, label: str, total: int | None = None, unit: str = "") -> AbstractContextManager[Advance]:
+        """A context manager around one piece of work of `total` units."""
 
     def started(self, generation: int, generations: int) -> None:
         """What follows belongs to this generation, out of so many."""
@@ -410,7 +413,7 @@ class Silent:
     """Progress that nobody watches."""
 
     @contextmanager
-    def stage(self, label: str, total: int | None = None, unit: str = "") -> Iterator[Callable[..., None]]:
+    def stage(self, label: str, total: int | None = None, unit: str = "") -> Iterator[Advance]:
         """See `Progress`."""
         yield lambda units=1, **figures: None
 

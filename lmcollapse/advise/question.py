@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -238,7 +238,7 @@ def _check_reserve(config: Config, question: Question) -> None:
         )
 
 
-def _among(measure: str, names: Any) -> bool:
+def _among(measure: str, names: Iterable[str]) -> bool:
     """Whether a reading is one of these; those that stand for many included."""
     if measure.endswith(("_drift", "_excess")):
         return False

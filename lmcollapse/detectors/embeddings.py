@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ def embeddings(suspects: Suspects, known: Known, progress: Progress, *, embeddin
     embedding : `lsa`, fitted to the known human text; `smollm2`, a model folder or a hub id.
     """
 
-    def features(texts: Any) -> Any:
+    def features(texts: Sequence[str]) -> Any:
         if embedding == "lsa" or ":" in embedding:
             return np.asarray(find("embedding", embedding)(list(texts), list(known.human)))
         return np.asarray(find("embedding", "transformers")(list(texts), embedding))

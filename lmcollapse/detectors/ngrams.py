@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -39,7 +40,7 @@ def ngrams(
         span = (min(2, characters), characters)
         made.append(HashingVectorizer(analyzer="char_wb", ngram_range=span, n_features=COLUMNS, alternate_sign=False))
 
-    def features(texts: Any) -> Any:
+    def features(texts: Sequence[str]) -> Any:
         return sparse.hstack([vectorizer.transform(texts) for vectorizer in made], format="csr")
 
     with progress.stage("detect (ngrams)"):

@@ -10,7 +10,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 from lmcollapse import processes
 from lmcollapse.executors.following import following
 from lmcollapse.executors.where import Where
-from lmcollapse.sweeps import SWEEP, Outcome, Sweep, forget_failures, note_failure, plan, work
+from lmcollapse.sweeps import SWEEP, Cell, Outcome, Sweep, forget_failures, note_failure, plan, work
 from lmcollapse.types import Progress, Silent, UserError
 
 RETRIES = 10
@@ -100,7 +100,7 @@ def _make(given: Mapping[str, Any], out: str, name: str, directory: str) -> None
         time.sleep(EVERY)
 
 
-def _within_seed(sweep: Sweep) -> Any:
+def _within_seed(sweep: Sweep) -> Callable[[Cell], int]:
     """A key that brings a run of each seed first: they have nothing in common and wait for nobody."""
     places: dict[str, int] = {}
     counts: dict[int, int] = {}

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from lmcollapse.progress import number, shown
 from lmcollapse.records import METRICS, holder, read_metrics
 from lmcollapse.sweeps import Cell, Outcome, Sweep, failure
-from lmcollapse.types import Progress, UserError
+from lmcollapse.types import Advance, Progress, UserError
 
 
 class Following:
     """What has become of the runs of a sweep since `look` was called last."""
 
-    def __init__(self, sweep: Sweep, progress: Progress, advance: Callable[..., None]) -> None:
+    def __init__(self, sweep: Sweep, progress: Progress, advance: Advance) -> None:
         self.outcome = Outcome()
         self._sweep, self._progress, self._advance = sweep, progress, advance
         self._sizes: dict[Path, tuple[int, int]] = {}

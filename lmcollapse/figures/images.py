@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from matplotlib.figure import Figure
 
 from lmcollapse.figures.lines import curves, panels
 from lmcollapse.figures.style import DOUBLE, plain, styled
 from lmcollapse.metrics.sequence_perplexity import flat_name
-from lmcollapse.types import HUMAN
-
-Pixels = npt.NDArray[np.uint8]
+from lmcollapse.types import HUMAN, Pixels
 
 GAP = 1
 """Pixels between images."""
@@ -54,7 +49,7 @@ def _draw(label: str, rows: pd.DataFrame) -> Figure:
     return figure
 
 
-def _strip(pixels: Pixels, columns: int) -> Any:
+def _strip(pixels: Pixels, columns: int) -> Pixels:
     """Images beside each other on white."""
     count, height, width, channels = pixels.shape
     strip = np.full((height, columns * (width + GAP) - GAP, channels), 255, np.uint8)

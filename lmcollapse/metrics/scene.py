@@ -22,7 +22,7 @@ import numpy.typing as npt
 from lmcollapse.metrics.drift import Drift
 from lmcollapse.metrics.numbering import Numbering
 from lmcollapse.metrics.sample import ROW_ORDER_SEED, Sample, draw
-from lmcollapse.types import Bools, Corpus, Floats, Ints, Reading, Scores, UserError
+from lmcollapse.types import Bools, Corpus, Floats, Ints, Pixels, Reading, Scores, UserError
 
 Measure = Callable[..., list[Reading]]
 """`measure(part, …, **options)`: see above."""
@@ -175,7 +175,7 @@ class Pictures:
     wanted: int
 
 
-def some_images(pixels: npt.NDArray[np.uint8], images: int) -> Floats:
+def some_images(pixels: Pixels, images: int) -> Floats:
     """So many of `(all, height, width, channels)` images as `(images, values)`, always the same ones by their place."""
     chosen = np.sort(np.random.default_rng(ROW_ORDER_SEED).permutation(len(pixels))[:images])
     values: Floats = pixels[chosen].reshape(len(chosen), -1) / np.float32(255)

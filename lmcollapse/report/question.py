@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,7 +81,7 @@ def _data(runs: Sequence[Told]) -> str:
     return "text" if kinds == {"text"} else "images" if kinds == {"images"} else "data"
 
 
-def _distinct(lines: Any) -> list[str]:
+def _distinct(lines: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(lines))
 
 

@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from lmcollapse import processes
 from lmcollapse.files import write_atomically
@@ -21,7 +20,7 @@ from lmcollapse.progress import number, shown
 from lmcollapse.records import holder
 from lmcollapse.store import InUse
 from lmcollapse.sweeps.plan import Cell, Sweep
-from lmcollapse.types import Diverged, Progress, Silent, UserError
+from lmcollapse.types import Advance, Diverged, Progress, Silent, UserError
 
 ERRORS = "errors"
 """The folder, in that of a sweep, of what went wrong with a run."""
@@ -167,10 +166,9 @@ class OneOfMany:
             self._said.add(line)
             self._progress.say(line)
 
-    def stage(self, label: str, total: int | None = None, unit: str = "") -> AbstractContextManager[Any]:
+    def stage(self, label: str, total: int | None = None, unit: str = "") -> AbstractContextManager[Advance]:
         """See `types.Progress`."""
-        stage: AbstractContextManager[Any] = self._progress.stage(f"{self.name} · {label}", total, unit)
-        return stage
+        return self._progress.stage(f"{self.name} · {label}", total, unit)
 
     def started(self, generation: int, generations: int) -> None:
         """See `types.Progress`."""

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
@@ -18,7 +17,7 @@ from torch import Tensor
 
 from lmcollapse.substrates.causal_lm.devices import deterministic
 from lmcollapse.substrates.vae.network import Network
-from lmcollapse.types import Diverged, Progress
+from lmcollapse.types import Diverged, Pixels, Progress
 
 if TYPE_CHECKING:
     from lmcollapse.substrates.vae import VAE
@@ -36,7 +35,7 @@ class Fitted:
     history: list[dict[str, float]] = field(default_factory=list)
 
 
-def as_pixels(images: npt.NDArray[np.uint8], device: torch.device) -> Tensor:
+def as_pixels(images: Pixels, device: torch.device) -> Tensor:
     """`(images, height, width, channels)` uint8 as `(images, channels, height, width)` float32 from 0 to 1."""
     tensor = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))).to(device)
     return tensor.float() / 255
@@ -44,7 +43,7 @@ def as_pixels(images: npt.NDArray[np.uint8], device: torch.device) -> Tensor:
 
 def fit(
     network: Network,
-    images: npt.NDArray[np.uint8],
+    images: Pixels,
     options: VAE,
     steps: int,
     seed: int,
