@@ -192,7 +192,8 @@ def parse(given: Mapping[str, Any], where: str = "configuration") -> Config:
     substrate = _substrate(given)
     for name in {"corpus", "policy", "curation", "detector", "model"} & given.keys():
         given[name] = spelled_out(name, given[name])
-    reads = READS.get(reads_of(substrate))
+    data: str = cast(Any, substrate).reads
+    reads = READS.get(data)
     given.setdefault("policy", {"kind": "replace"})
     if reads is not None:
         given.setdefault("corpus", {"kind": reads.default})
@@ -200,7 +201,7 @@ def parse(given: Mapping[str, Any], where: str = "configuration") -> Config:
     refused = {
         "nothing": ("corpus", "curation", "detector", "measures"),
         "some text": ("curation", "detector", "measures"),
-    }.get(reads_of(substrate), ())
+    }.get(data, ())
     sections: dict[str, Any] = {}
     makers: dict[str, Callable[[Mapping[str, Any]], type[Options]]] = {
         "corpus": lambda section: _component("corpus", section, where, reads or READS["text"]),
@@ -222,11 +223,6 @@ def parse(given: Mapping[str, Any], where: str = "configuration") -> Config:
     for name, field in substrate.model_fields.items():
         sections[name] = (field.annotation, field)
     return bind(composed("Config", Config, sections, Config.__doc__), given, where)
-
-
-def reads_of(substrate: Any) -> str:
-    """Which human data a substrate reads."""
-    return str(substrate.reads)
 
 
 def _substrate(given: Mapping[str, Any]) -> type[Options]:
@@ -299,16 +295,17 @@ def condition(policy: Mapping[str, Any]) -> str:
     return " ".join([kind, *(f"{key}={value}" for key, value in given.items() if value != usual.get(key))])
 
 
+def dotted(config: Any, prefix: str = "") -> dict[str, Any]:
+    """A configuration as dumped, one entry a dotted key."""
+    if not isinstance(config, Mapping) or not config:
+        return {prefix.removesuffix("."): config}
+    return {key: value for name, part in config.items() for key, value in dotted(part, f"{prefix}{name}.").items()}
+
+
 def difference(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
     """What differs between two configurations as dumped, one entry a dotted key."""
-
-    def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for key, value in config.items():
-            found.update(flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value})
-        return found
-
-    a, b = flat(there), flat(here)
+    # a section without options says nothing
+    a, b = ({key: value for key, value in dotted(config).items() if value != {}} for config in (there, here))
     absent = "(absent)"
     return [
         f"{key}: {a.get(key, absent)} there, {b.get(key, absent)} here"

@@ -10,8 +10,8 @@ from typing import Any
 
 import yaml
 
+from lmcollapse.config import dotted
 from lmcollapse.report.gather import Gathered, Told
-from lmcollapse.tidy.conditions import flat
 
 PAPER = """\
 @article{shumailov2024ai,
@@ -93,7 +93,7 @@ def _yaml(run: Told) -> str:
 
 
 def _differing(gathered: Gathered) -> list[tuple[str, list[str]]]:
-    configs = {run.name: flat(run.config) for run in gathered.runs}
+    configs = {run.name: dotted(run.config) for run in gathered.runs}
     keys = dict.fromkeys(key for config in configs.values() for key in config)
     return [
         (key, [_values(configs[run.name].get(key) for run in one.runs) for one in gathered.conditions])

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from lmcollapse.catalog import CATALOG, summary
+from lmcollapse.config import dotted
 from lmcollapse.report.gather import Gathered, Told
-from lmcollapse.tidy.conditions import flat
 
 QUESTION = {
     "text": "What becomes of language models when each generation learns from texts that the one before it wrote?",
@@ -100,7 +100,7 @@ def _pairing(gathered: Gathered) -> str:
 
 def _model(run: Told) -> str:
     name = str(run.config.get("substrate", "causal_lm"))
-    options = flat({**run.manifest.get("decided", {})})
+    options = dotted({**run.manifest.get("decided", {})})
     chosen: Sequence[str] = SHOWN.get(name, [key for key in options if run.kind == "chains"])
     given = [f"{key.removeprefix('model.')} {options[key]}" for key in chosen if options.get(key) is not None]
     return _sentence("substrate", name) + (f" ({', '.join(given)})" if given else "")
@@ -135,7 +135,7 @@ def _sizes(runs: Sequence[Told]) -> str:
 
 def _sampling(config: Mapping[str, Any]) -> str:
     usual = {"backend": "own", "temperature": 1.0, "repetition_penalty": 1.0, "prompt": "none"}
-    sampling = {key: value for key, value in flat(config["sampling"]).items() if value is not None}
+    sampling = {key: value for key, value in dotted(config["sampling"]).items() if value is not None}
     return ", ".join(f"{key} {value}" for key, value in sampling.items() if usual.get(key) != value)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from lmcollapse.config import dotted
 from lmcollapse.results import condition_of, manifest_of, names
 
 MAY_DIFFER = ("seed", "generations")
@@ -71,8 +72,8 @@ def _told_apart(runs: list[Described]) -> list[Described]:
         others = [other for other in runs if other.condition == run.condition]
         alike = [other for other in others if other.substrate == run.substrate]
         said = [] if len(alike) == len(others) else [f"substrate={run.substrate}"]
-        configs = [flat(other.manifest["config"]) for other in alike]
-        own = flat(run.manifest["config"])
+        configs = [dotted(other.manifest["config"]) for other in alike]
+        own = dotted(run.manifest["config"])
         said += [
             f"{key}={value}"
             for key, value in own.items()
@@ -80,13 +81,6 @@ def _told_apart(runs: list[Described]) -> list[Described]:
         ]
         found.append(replace(run, condition=", ".join([run.condition, *said])))
     return found
-
-
-def flat(config: Any, prefix: str = "") -> dict[str, Any]:
-    """A configuration as one entry a dotted key."""
-    if not isinstance(config, Mapping) or not config:
-        return {prefix.removesuffix("."): config}
-    return {key: value for name, part in config.items() for key, value in flat(part, f"{prefix}{name}.").items()}
 
 
 def _without_twins(runs: list[Described]) -> list[Described]:
