@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -58,9 +59,18 @@ def is_full(error: Exception) -> bool:
     return any(os.strerror(number) in str(error) for number in (errno.ENOSPC, errno.EDQUOT))
 
 
+def below(folder: Path) -> Iterator[Path]:
+    """Everything below a folder; links are not followed.
+
+    What vanishes meanwhile is passed over: others may be at work there, and `Path.rglob` ends in an error then.
+    """
+    for place, folders, names in os.walk(folder):
+        yield from (Path(place, name) for name in (*folders, *names))
+
+
 def files_in(folder: Path) -> list[Path]:
     """All files below a folder, in a fixed order."""
-    return sorted(file for file in folder.rglob("*") if file.is_file())
+    return sorted(file for file in below(folder) if file.is_file())
 
 
 def sha256(file: Path) -> str:

@@ -50,6 +50,11 @@ def members_of(path: Path) -> list[Path]:
     return members or [path]
 
 
+def runs_below(directory: Path) -> list[Path]:
+    """Every run directory in or below a directory, by name."""
+    return sorted({file.parent for file in files.below(directory) if file.name == LOCK})
+
+
 def holder(path: Path) -> str | None:
     """Who holds a run directory, "process 123 on somewhere", as far as can be told without touching its lock."""
     try:
@@ -201,7 +206,7 @@ def damaged(folder: Path, record: Facts) -> list[str]:
 
     A link counts as changed: what it leads to is no part of the run.
     """
-    links = [file for file in (folder, *folder.rglob("*")) if file.is_symlink()]
+    links = [file for file in (folder, *files.below(folder)) if file.is_symlink()]
     if links:
         return sorted(str(link.relative_to(folder)) for link in links)
     there = set(names_in(folder)) - {RECORD, *record.get("logs", ())}

@@ -10,7 +10,7 @@ from rich.console import Group
 from rich.table import Table
 
 from lmcollapse.progress import SHOWN, bare_table, literal, number, shown
-from lmcollapse.records import LOCK, RECORD, holder, read_manifest, read_metrics
+from lmcollapse.records import RECORD, holder, read_manifest, read_metrics, runs_below
 from lmcollapse.results import condition_of
 from lmcollapse.steps import ARTEFACTS, folder_of
 from lmcollapse.types import UserError
@@ -48,7 +48,7 @@ def status(directory: Path) -> list[RunStatus]:
     """Every run in or below a directory, by name. UserError where there is none."""
     if not directory.is_dir():
         raise UserError(f"{directory} is no directory; give a run, or a directory of runs")
-    found = sorted({file.parent for file in directory.rglob(LOCK)})
+    found = runs_below(directory)
     if not found:
         raise UserError(f"{directory} holds no run; `lmcollapse run CONFIG.yaml` makes one")
     return [status_of(path, str(path.relative_to(directory)) if path != directory else str(path)) for path in found]

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from lmcollapse.costs import costs
 from lmcollapse.progress import bare_table, literal, measures_table, number, printable, span
-from lmcollapse.records import LOCK, MANIFEST, METRICS, holder
+from lmcollapse.records import MANIFEST, METRICS, holder, runs_below
 from lmcollapse.status import RunStatus, headings, status_of
 from lmcollapse.sweeps import failure, known_runs
 from lmcollapse.types import UserError
@@ -117,7 +117,7 @@ class Watch:
         """What there is now. UserError where there is no run, and nothing that is to become one."""
         if not self.directory.is_dir():
             raise UserError(f"{self.directory} is no directory; give a run, or a directory of runs")
-        paths = sorted(file.parent for file in self.directory.rglob(LOCK))
+        paths = runs_below(self.directory)
         to_come = [
             path
             for run in known_runs(self.directory)

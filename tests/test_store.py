@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from lmcollapse.files import below
 from lmcollapse.records import Facts, holder
 from lmcollapse.store import Artefact, Run, open_run, step_seed
 from lmcollapse.types import Progress, Silent, UserError
@@ -144,3 +146,13 @@ def test_seeds_differ_by_run_generation_and_step() -> None:
     seeds = {step_seed(s, g, name) for s in range(10) for g in range(-1, 10) for name in ("model", "corpus")}
     assert len(seeds) == 10 * 11 * 2
     assert all(0 <= seed < 2**63 for seed in seeds)
+
+
+def test_a_folder_that_vanishes_while_it_is_looked_through_is_passed_over(tmp_path: Path) -> None:
+    for name in ("kept", "work"):
+        (tmp_path / name / "inner").mkdir(parents=True)
+        (tmp_path / name / "inner" / "file").touch()
+    found = below(tmp_path)
+    assert {next(found), next(found)} == {tmp_path / "kept", tmp_path / "work"}
+    shutil.rmtree(tmp_path / "work")
+    assert list(found) == [tmp_path / "kept" / "inner", tmp_path / "kept" / "inner" / "file"]

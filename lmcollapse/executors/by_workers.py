@@ -26,9 +26,8 @@ import yaml
 from lmcollapse import processes
 from lmcollapse.executors.following import Following, following
 from lmcollapse.executors.where import Slot, Where, slots
-from lmcollapse.files import write_atomically
+from lmcollapse.files import below, write_atomically
 from lmcollapse.records import LOCK, RECORD
-from lmcollapse.steps import folder_of
 from lmcollapse.sweeps import Cell, Outcome, Sweep, forget_failures, note_failure
 from lmcollapse.types import Progress, Silent, UserError
 
@@ -185,13 +184,14 @@ def _held_by(cell: Cell, family: set[int]) -> bool:
 
 def _headway(cell: Cell) -> frozenset[tuple[str, int]]:
     """What there is of a run: its finished steps, and how far unfinished ones have come."""
-    generation = cell.done
     found = set()
     for run in cell.runs:
-        benches = [file for bench in run.glob(f"{folder_of(generation)}/.*.bench") for file in bench.rglob("*")]
-        for file in (*run.glob(f"*/{RECORD}"), *run.glob(f"*/*/{RECORD}"), *benches):
+        for file in below(run):
+            inside = file.relative_to(run)
+            if file.name != RECORD and not any(part.endswith(".bench") for part in inside.parts[:-1]):
+                continue
             try:
-                found.add((str(file.relative_to(run)), file.stat().st_mtime_ns))
+                found.add((str(inside), file.stat().st_mtime_ns))
             except OSError:
                 continue
     return frozenset(found)
