@@ -21,7 +21,7 @@ from tyro.conf import Positional, arg
 import lmcollapse
 from lmcollapse import processes
 from lmcollapse.executors.where import Where
-from lmcollapse.types import UserError
+from lmcollapse.types import Ended, UserError
 
 if TYPE_CHECKING:
     from lmcollapse.sweeps import Outcome, Sweep
@@ -35,7 +35,8 @@ LONGEST = 3000
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point of `lmcollapse`.
 
-    Exit status: 0 done, 1 a check failed, 2 something given cannot be used, 130 interrupted.
+    Exit status: 0 done, 1 a check failed, 2 something given cannot be used, or a run ended before its last generation
+    (its fit diverged, nothing was left to train on), 130 interrupted.
     """
     given = list(sys.argv[1:] if argv is None else argv)
     # a `kill` ends a run as Ctrl-C does: work files are removed, and the next start goes on from the last finished step
@@ -122,14 +123,20 @@ def run(
     from lmcollapse.config import load
     from lmcollapse.loop import run
     from lmcollapse.progress import Terminal
+    from lmcollapse.records import members_of, read_metrics
 
     experiment = load(config, overrides)
     out = out or Path("runs") / config.stem
     if not processes.is_first():
         run(experiment, out)
         return
-    with Terminal() as progress:
-        run(experiment, out, progress)
+    try:
+        with Terminal() as progress:
+            run(experiment, out, progress)
+    except Ended:  # what there is up to there is the result
+        if figures and all(read_metrics(member) for member in members_of(out)):
+            plot((out,), out=out / "figures")
+        raise
     print(f"run: {out}")
     if figures:
         plot((out,), out=out / "figures")

@@ -17,7 +17,7 @@ from lmcollapse.progress import span
 from lmcollapse.records import read_metrics
 from lmcollapse.substrates.chain import ChainSubstrate
 from lmcollapse.sweeps import Cell, Sweep
-from lmcollapse.types import Diverged, Progress, Silent, UserError
+from lmcollapse.types import Progress, Silent, UserError
 
 MEASURED_FACTOR, CALIBRATED_FACTOR = 1.3, 1.6
 """How far off a forecast may be either way, from runs that are there and from small ones."""
@@ -89,10 +89,7 @@ def forecast(sweep: Sweep, progress: Progress | None = None) -> Forecast:
             measured = False
             try:
                 rates, sizes = _from_small_runs(cells[0].config, progress, len(groups))
-            except (
-                UserError,
-                Diverged,
-            ) as error:  # of a run so small: the sweep was checked
+            except UserError as error:  # of a run so small: the sweep was checked
                 rates, sizes, unknown = Rates(), UNKNOWN, unknown or f"{cells[0].condition}: {error}"
         for cell in cells:
             found = [_chains(cell)] if _of_chains(cell.config) else list(entries(cell, sizes or UNKNOWN))
