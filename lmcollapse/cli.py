@@ -95,7 +95,10 @@ def _dispatch(given: Sequence[str]) -> None:
 
 def _fail(message: str) -> int:
     if not processes.is_first():
-        time.sleep(30)  # as a rule the first process has met with the same, says so and ends all of them
+        try:
+            time.sleep(30)  # as a rule the first process has met with the same, says so and ends all of them
+        except KeyboardInterrupt:
+            return 130
     from lmcollapse.progress import printable
 
     line = printable(" ".join(message.split()))
