@@ -26,6 +26,7 @@ from lmcollapse.scorers import Candidates
 from lmcollapse.status import status_of
 from lmcollapse.substrates.causal_lm.decoding import NOTHING, ancestral, greedy
 from lmcollapse.substrates.ngram import NGram
+from lmcollapse.substrates.ngram.model import contexts_and_tokens
 from lmcollapse.types import Corpus, Emptied, Ended, Floats, Progress, Reading, Scores, Silent, UserError
 from lmcollapse.verify import verify
 from tests.text import FEW_MEASURES, documents, text_file
@@ -499,13 +500,12 @@ def test_n_grams_write_the_likeliest_tokens_however_low_the_temperature(tmp_path
     substrate.prepare(texts, tmp_path, 0)
     rows, heldout = substrate.encode(tmp_path, texts)
     fitted = substrate.fit(tmp_path, rows, "base", None, 0, Silent())
-    written = {}
-    for temperature in (1e-2, 1e-3, 1e-320):
+    for temperature in (1e-30, 1e-320):
         cold = substrate.model_copy(update={"temperature": temperature})
-        written[temperature] = cold.sample(fitted, rows, rows, 0, 0, Silent())
-    first = fitted.model.distributions(np.full((1, 1), fitted.tokenizer.eos_token_id)).argmax()
-    assert all((corpus.values == written[1e-2].values).all() for corpus in written.values())
-    assert all(corpus.tokens(0)[0] == first for corpus in written.values())
+        written = cold.sample(fitted, rows, rows, 0, 0, Silent())
+        ngrams = contexts_and_tokens(list(written.rows()), fitted.tokenizer.eos_token_id, 2)
+        chances = fitted.model.distributions(ngrams[:, :-1])
+        assert (chances[np.arange(len(ngrams)), ngrams[:, -1]] >= chances.max(axis=1) * (1 - 1e-9)).all()
     empty = substrate.score(fitted, heldout.take(np.arange(0)), Silent())
     assert len(empty.nats) == 0
 
@@ -514,7 +514,7 @@ def test_a_variance_that_underflows_is_recorded_as_that(tmp_path: Path, capsys: 
     out = run(parse({"substrate": "gaussian", "rows": 2, "chains": 3, "generations": 2500}), tmp_path / "run")
     last = read_metrics(out)[-1]
     assert last["variance"] == 0 and last["log_variance"] is None and last["collapsed"] == 1
-    is_read(capsys, out, tmp_path)
+    is_read(capsys, out, tmp_path, drawn=False)
 
 
 @pytest.mark.parametrize(
