@@ -148,6 +148,10 @@ class Experiment:
         )
 
     def _advance(self, block: Block, span: range, kept: Sequence[int], watch: Callable[[int], object]) -> Trace:
+        with np.errstate(all="ignore"):  # what becomes infinite or NaN is recorded as that
+            return self._through(block, span, kept, watch)
+
+    def _through(self, block: Block, span: range, kept: Sequence[int], watch: Callable[[int], object]) -> Trace:
         substrate, rows = self.substrate, self.substrate.rows
         streams = {name: self._stream(name, block, span) for name in ("human", "train", "model", "corpus", "exchange")}
         reader = _Reader(substrate, block.chains)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, Literal
 
@@ -70,8 +71,9 @@ def evaluate(
     heldout = Heldout(corpus, scores, counts)
     measures = MEASURES if counts is None else (*MEASURES, cross_entropy_bands)
     readings = [reading for measure in measures for reading in measure(heldout)]
+    nats = float(scores.nats.sum())
     return {reading.name: reading.value for reading in readings} | {
-        "nats": float(scores.nats.sum()),
+        "nats": nats if math.isfinite(nats) else None,
         "tokens": int(scores.tokens.sum()),
         "bytes": len(document.encode()),
         "documents": 1,

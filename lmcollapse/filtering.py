@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from lmcollapse.catalog import find
 from lmcollapse.config import DetectorOptions
-from lmcollapse.detectors import Known, Suspects
+from lmcollapse.detectors import Known, Suspects, probabilities
 from lmcollapse.detectors.actions import chosen, weights
 from lmcollapse.files import parse_json, write_atomically
 from lmcollapse.metrics.detection import auc, rate
@@ -97,15 +97,16 @@ def filter_pool(
     truth = np.repeat([False, True], [len(known.human), len(known.synthetic)])
     place = np.concatenate([np.full(len(texts), -1), np.arange(len(truth))])
     suspects = Suspects([*texts, *known.human, *known.synthetic], place, seed)
-    found = np.asarray(find("detector", detector)(suspects, known, progress, **own.model_dump()), np.float64)
-    probabilities, of_known = found[: len(texts)], found[len(texts) :]
+    judged = find("detector", detector)(suspects, known, progress, **own.model_dump())
+    found = probabilities(detector, judged, len(suspects))
+    of_pool, of_known = found[: len(texts)], found[len(texts) :]
 
-    weight = weights(probabilities, how.action, how.threshold, how.bias)
+    weight = weights(of_pool, how.action, how.threshold, how.bias)
     kept = chosen(weight, how.action, how.upsample, how.repeats, np.random.default_rng(seed))
     written = np.arange(len(texts)) if keep_all else kept
-    table = table.append_column(PROBABILITY, pa.array(probabilities)).append_column(WEIGHT, pa.array(weight))
+    table = table.append_column(PROBABILITY, pa.array(of_pool)).append_column(WEIGHT, pa.array(weight))
     _write(table.take(pa.array(written)), out)
-    return _summary(probabilities, len(written), of_known, truth, how.threshold)
+    return _summary(of_pool, len(written), of_known, truth, how.threshold)
 
 
 def _pool(pool: Path, column: str, document: Unit) -> tuple[pa.Table, list[str]]:
@@ -140,14 +141,14 @@ def _write(table: pa.Table, out: Path) -> None:
     write_atomically(out, "".join(lines).encode())
 
 
-def _summary(probabilities: Floats, kept: int, of_known: Floats, truth: Bools, threshold: float) -> Filtered:
-    quantiles = {f"{q:g}": float(np.quantile(probabilities, q)) for q in QUANTILES}
+def _summary(of_pool: Floats, kept: int, of_known: Floats, truth: Bools, threshold: float) -> Filtered:
+    quantiles = {f"{q:g}": float(np.quantile(of_pool, q)) for q in QUANTILES}
     if truth.all() or not truth.any():
-        return Filtered(len(probabilities), kept, quantiles, None, None, None, None)
+        return Filtered(len(of_pool), kept, quantiles, None, None, None, None)
     flagged = of_known >= threshold
     true, false = rate(flagged[truth]), rate(flagged[~truth])
-    share = synthetic_share(probabilities >= threshold, flagged[truth], flagged[~truth])
-    return Filtered(len(probabilities), kept, quantiles, share, auc(of_known, truth), true, false)
+    share = synthetic_share(of_pool >= threshold, flagged[truth], flagged[~truth])
+    return Filtered(len(of_pool), kept, quantiles, share, auc(of_known, truth), true, false)
 
 
 def synthetic_share(flagged: Bools, synthetic: Bools, human: Bools) -> tuple[float, float, float] | None:

@@ -16,7 +16,7 @@ from typing import Any, cast
 from lmcollapse import processes
 from lmcollapse.chains import experiment_of
 from lmcollapse.config import Config, difference
-from lmcollapse.manifest import begin, changed_since, note_divergence
+from lmcollapse.manifest import begin, changed_since, note_ending
 from lmcollapse.options import bind
 from lmcollapse.readings import flat
 from lmcollapse.records import MANIFEST, member_name
@@ -25,7 +25,7 @@ from lmcollapse.spans import run_chains
 from lmcollapse.steps import Steps, folder_of
 from lmcollapse.store import ALONE, Artefact, Part, Run, open_run
 from lmcollapse.substrates.chain import ChainSubstrate
-from lmcollapse.types import Corpus, Diverged, Human, Progress, Selection, Silent, Substrate, UserError
+from lmcollapse.types import Corpus, Emptied, Ended, Human, Progress, Selection, Silent, Substrate, UserError
 
 
 def run(config: Config, out: Path, progress: Progress | None = None, part: Part = ALONE) -> Path:
@@ -87,16 +87,24 @@ class Line:
         return cls(steps, human, base, rows)
 
     def advance(self, generation: int, offered: Sequence[Artefact[Corpus]]) -> None:
-        """One generation more; offered are the corpora of all generations before it that it may train on."""
+        """One generation more; offered are the corpora of all generations before it that it may train on.
+
+        Raises Ended, after it was noted in the manifest, where it cannot be made.
+        """
+        try:
+            self._advance(generation, offered)
+        except Ended as error:
+            if generation == 0 and isinstance(error, Emptied):  # it reads what was given, which is not enough
+                raise UserError(str(error)) from None
+            note_ending(self.steps.run, generation, error)
+            raise
+
+    def _advance(self, generation: int, offered: Sequence[Artefact[Corpus]]) -> None:
         steps, here = self.steps, self.steps.run
         here.progress.started(generation, steps.config.generations)
         train, detected = steps.mix(generation, self.base, self.rows, offered, self.models)
         self.trains.append(train)
-        try:
-            model = steps.fit(generation, self.base, train, self.rows, offered, self.models)
-        except Diverged as error:
-            note_divergence(here, generation, error)
-            raise
+        model = steps.fit(generation, self.base, train, self.rows, offered, self.models)
         self.models.append(model)
         self.corpora.append(steps.sample(generation, self.models, self.rows, self.corpora))
         self.scores.append(steps.score(generation, self.models, self.rows, self.corpora[-1]))

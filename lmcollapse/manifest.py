@@ -15,10 +15,10 @@ from typing import Any
 import lmcollapse
 from lmcollapse import processes
 from lmcollapse.config import Config
-from lmcollapse.records import FORMAT
+from lmcollapse.records import ENDINGS, FORMAT
 from lmcollapse.store import Run
 from lmcollapse.substrates.chain import ChainSubstrate
-from lmcollapse.types import Diverged, Substrate
+from lmcollapse.types import Ended, Substrate
 
 PACKAGES = (
     *("torch", "transformers", "tokenizers", "safetensors", "accelerate", "datasets", "evaluate"),
@@ -49,19 +49,20 @@ def begin(
     }
     if run.part.condition is not None:
         manifest["condition"] = run.part.condition
-    manifest.pop("diverged", None)
+    for state in ENDINGS:
+        manifest.pop(state, None)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     command = [Path(sys.argv[0]).name, *sys.argv[1:]]
     manifest["starts"].append({"time": now, "command": command, "versions": versions(), "hardware": hardware()})
     run.write_manifest(manifest)
 
 
-def note_divergence(run: Run, generation: int, error: Diverged) -> None:
-    """Record that a fit diverged: often that is the result."""
+def note_ending(run: Run, generation: int, error: Ended) -> None:
+    """Record where and why a run ended before its last generation."""
     manifest = run.manifest()
     assert manifest is not None
-    figures = {"loss": str(error.loss), "gradient_norm": str(error.gradient_norm)}  # not finite, so no JSON numbers
-    run.write_manifest(manifest | {"diverged": {"generation": generation, "step": error.step} | figures})
+    found = {"generation": generation, "where": error.where, **error.figures, "why": str(error)}
+    run.write_manifest(manifest | {error.state: found})
 
 
 def changed_since(manifest: Mapping[str, Any]) -> Iterator[str]:

@@ -128,8 +128,12 @@ def measure(
         written = text.written(read_texts(corpus, column, document), most)
     least = min(len(written.words), len(text.heldout.words), text.train_words)
     if not least:
-        empty = corpus if not len(written.words) else reference
-        raise UserError(f"{empty}: holds no word (runs of letters or digits); give text, in two documents at least")
+        if not len(written.words):
+            raise UserError(f"{corpus}: holds no word (runs of letters or digits), so that nothing can be measured")
+        raise UserError(
+            f"{reference}: holds no word (runs of letters or digits) in one of its halves; give text, in two documents "
+            "at least"
+        )
     size = words or least
     scenes = (  # one after the other: the tables of a sample are as large as a corpus
         Scene(sample.first(size), text.reference(size), lambda: text.numbering.rows(train()))

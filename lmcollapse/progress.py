@@ -33,6 +33,8 @@ SHOWN_OF_IMAGES = {
 }
 """Likewise where images are written."""
 
+HUGE = 1e15
+"""Numbers from here on are shown by their power of ten."""
 QUIET = 20.0
 """Seconds between two lines of a long stage where output is no terminal."""
 
@@ -168,6 +170,8 @@ def number(value: float | None) -> str:
     """A measure as a person reads it; a dash where it is not defined."""
     if value is None:
         return "–"
+    if abs(value) >= HUGE:
+        return f"{value:.4g}"
     if abs(value) >= 10:
         return f"{value:,.1f}" if abs(value) < 1000 else f"{value:,.0f}"
     return f"{value:.2g}" if 0 < abs(value) < 0.001 else f"{value:.3f}"

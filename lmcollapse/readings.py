@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,16 @@ def read_off(
 
 
 def write_readings(readings: Sequence[Reading], folder: Path) -> None:
-    """Write readings into a folder."""
-    write_json(folder / FILE, [asdict(reading) for reading in readings])
+    """Write readings into a folder; those that are no finite number, which JSON has none of, are not defined."""
+    write_json(folder / FILE, [asdict(finite(reading)) for reading in readings])
+
+
+def finite(reading: Reading) -> Reading:
+    """The same reading, not defined where it is no finite number; so, too, its interval."""
+    low, high = (end if end is not None and math.isfinite(end) else None for end in (reading.low, reading.high))
+    if reading.value is not None and not math.isfinite(reading.value):
+        return Reading(reading.name, None, reading.note or f"it is {reading.value}, which is no finite number")
+    return reading if (low, high) == (reading.low, reading.high) else replace(reading, low=None, high=None)
 
 
 def load_readings(folder: Path) -> list[Reading]:

@@ -36,6 +36,9 @@ SECTIONS = {
 }
 """Of the manifest, and what each is."""
 
+ENDINGS = ("diverged", "emptied")
+"""States of runs that ended before their last generation: keys of the manifest, which says there where and why."""
+
 Facts = Mapping[str, Any]
 
 
@@ -106,6 +109,15 @@ def read_manifest(path: Path) -> dict[str, Any] | None:
                 f"{file}: damaged ('{section}' is no {kind.__name__}); restore it, or start in a new directory"
             )
     return manifest
+
+
+def ending(manifest: Facts) -> tuple[str, int, str] | None:
+    """How a run ended before its last generation, in which one, and where in it; None where it did not."""
+    for state in ENDINGS:
+        if (found := manifest.get(state)) is not None:
+            where = found.get("where") or f"step {found['step']} of the fit"  # as older runs have it
+            return state, found["generation"], where
+    return None
 
 
 def read_metrics(path: Path) -> list[dict[str, float | None]]:

@@ -15,7 +15,7 @@ from lmcollapse.config import condition
 from lmcollapse.metrics.sequence_perplexity import nats_per_token
 from lmcollapse.parquet import read_scores
 from lmcollapse.readings import flat, load_readings
-from lmcollapse.records import read_manifest, read_metrics, sound
+from lmcollapse.records import ending, read_manifest, read_metrics, sound
 from lmcollapse.spans import PERCENTILES
 from lmcollapse.steps import REFERENCE, folder_of, judged_file
 from lmcollapse.types import HUMAN, Floats, UserError
@@ -137,6 +137,9 @@ def _readings(run: Path) -> list[dict[str, float | None]]:
     """The measures of each finished generation."""
     rows = read_metrics(run)
     if not rows:
+        ended = ending(manifest_of(run))
+        if ended is not None:
+            raise UserError(f"{run} has no finished generation: {ended[0]} in generation 0, {ended[2]}; leave it out")
         raise UserError(f"{run} has no finished generation yet; go on with the run, or leave it out")
     return rows
 

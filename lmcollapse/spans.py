@@ -117,7 +117,8 @@ def summary(trace: Trace) -> list[dict[str, Any]]:
     columns: dict[str, Floats] = {}
     for name, values in trace.measures.items():
         chains = values.shape[1]
-        with np.errstate(invalid="ignore"):  # a logarithm of 0 among the chains makes the mean -inf, as it should
+        # a logarithm of 0 among the chains makes the mean -inf, as it should
+        with np.errstate(invalid="ignore", over="ignore"):
             mean = values.mean(axis=1)
             columns[name] = mean
             if chains > 1:

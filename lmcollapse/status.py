@@ -10,7 +10,7 @@ from rich.console import Group
 from rich.table import Table
 
 from lmcollapse.progress import SHOWN, bare_table, literal, number, shown
-from lmcollapse.records import RECORD, holder, read_manifest, read_metrics, runs_below
+from lmcollapse.records import RECORD, ending, holder, read_manifest, read_metrics, runs_below
 from lmcollapse.results import condition_of
 from lmcollapse.steps import ARTEFACTS, folder_of
 from lmcollapse.types import UserError
@@ -23,8 +23,8 @@ MEASURES = ("perplexity", "distinct_2", "tail_coverage")
 class RunStatus:
     """One run: its name (its directory below the one asked about), condition, generations wanted, and all measures.
 
-    state : "finished", "diverged" (and where), "running" (and the step that is being made) or "stopped" (and the step
-        that is next). Chains have no steps within a generation.
+    state : "finished", "diverged" or "emptied" (and where), "running" (and the step that is being made) or "stopped"
+        (and the step that is next). Chains have no steps within a generation.
     """
 
     name: str
@@ -79,8 +79,9 @@ def _status_of(path: Path, name: str) -> RunStatus:
         folder = path / folder_of(len(table))
         step = next((name for name in ARTEFACTS if not (folder / name / RECORD).is_file()), ARTEFACTS[-1])
         state += f": generation {len(table)}, {step}"
-    if (diverged := manifest.get("diverged")) and not running:
-        state = f"diverged: generation {diverged['generation']}, step {diverged['step']} of the fit"
+    if (ended := ending(manifest)) and not running:
+        how, generation, where = ended
+        state = f"{how}: generation {generation}, {where}"
     return RunStatus(name, condition_of(manifest), config["generations"], state, table)
 
 

@@ -41,17 +41,60 @@ class UserError(ValueError):
     """
 
 
-class Diverged(UserError):
-    """The loss of a fit, or its gradient, is no longer a finite number.
+class Ended(UserError):
+    """A generation cannot be made, for what has become of the numbers. The run ends there: often that is the result.
+
+    state : of the run, in a word.
+    where : in the generation, for a person.
+    figures : what was found, JSON-able.
+    """
+
+    state: ClassVar[str]
+
+    def __init__(self, message: str, where: str, **figures: Any) -> None:
+        super().__init__(message)
+        self.where, self.figures = where, figures
+
+
+class Diverged(Ended):
+    """The loss of a fit, its gradient, or a weight that it leaves is no finite number.
 
     step : optimizer step, from 1 on.
     loss, gradient_norm : what they were.
+    what : is no finite number, where it is neither of these.
+    option : that a user may lower.
     """
 
-    def __init__(self, step: int, loss: float, gradient_norm: float) -> None:
-        what = f"its loss is {loss}" if not math.isfinite(loss) else f"the norm of its gradient is {gradient_norm}"
-        super().__init__(f"the fit diverged: {what} at step {step}; lower train.learning_rate")
-        self.step, self.loss, self.gradient_norm = step, loss, gradient_norm
+    state = "diverged"
+
+    def __init__(
+        self, step: int, loss: float, gradient_norm: float, what: str | None = None, option: str = "train.learning_rate"
+    ) -> None:
+        lower = f"lower {option}"
+        if what is None:
+            lower = lower if step > 1 else "no weight has changed yet, so it began with a model that was broken before"
+            what = f"its loss is {loss}" if not math.isfinite(loss) else f"the norm of its gradient is {gradient_norm}"
+        # as words, since what is not finite is no JSON number
+        figures: dict[str, Any] = {"step": step, "loss": str(loss), "gradient_norm": str(gradient_norm)}
+        super().__init__(f"the fit diverged: {what} at step {step}; {lower}", f"step {step} of the fit", **figures)
+
+
+class Speechless(Ended):
+    """A model from which nothing can be drawn, since what it computes is no finite number."""
+
+    state = "diverged"
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"the model can write nothing: {why}", "corpus")
+
+
+class Emptied(Ended):
+    """Nothing is left to train on, or to prompt with: generations wrote nothing, or a filter has taken all of it."""
+
+    state = "emptied"
+
+    def __init__(self, message: str, where: str = "train") -> None:
+        super().__init__(message, where)
 
 
 @dataclass(frozen=True)

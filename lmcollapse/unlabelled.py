@@ -11,7 +11,7 @@ import numpy as np
 from lmcollapse.config import DetectorOptions
 from lmcollapse.detectors import Known, Suspects
 from lmcollapse.detectors.actions import chosen, weights
-from lmcollapse.types import HUMAN, Corpus, Floats, Selection, UserError
+from lmcollapse.types import HUMAN, Corpus, Emptied, Floats, Selection
 
 
 def questions(
@@ -35,13 +35,14 @@ def questions(
 def what_is_left(
     pool: Selection, probabilities: Floats, options: Mapping[str, Any], rng: np.random.Generator
 ) -> Selection:
-    """The rows of a pool to train on, after what a detector found; UserError where there is none."""
+    """The rows of a pool to train on, after what a detector found; Emptied where there is none."""
     how = DetectorOptions(**{name: options[name] for name in DetectorOptions.model_fields})
     weight = weights(probabilities, how.action, how.threshold, how.bias)
     kept = chosen(weight, how.action, how.upsample, how.repeats, rng)
     if not len(kept):
-        raise UserError(
+        raise Emptied(
             f"the detector leaves none of {len(pool):,} rows to train on (the least suspicious has probability "
-            f"{probabilities.min():.3g}); raise detector.threshold, or take another action or detector"
+            f"{probabilities.min():.3g}); raise detector.threshold (action drop), lower "
+            "detector.bias (importance), or take another action or detector"
         )
     return Selection(pool.generation[kept], pool.row[kept], same_steps=pool.same_steps)

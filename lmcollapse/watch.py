@@ -17,7 +17,7 @@ from rich.text import Text
 
 from lmcollapse.costs import costs
 from lmcollapse.progress import bare_table, literal, measures_table, number, printable, span
-from lmcollapse.records import MANIFEST, METRICS, holder, runs_below
+from lmcollapse.records import ENDINGS, MANIFEST, METRICS, holder, runs_below
 from lmcollapse.status import RunStatus, headings, status_of
 from lmcollapse.sweeps import failure, known_runs
 from lmcollapse.types import UserError
@@ -29,8 +29,10 @@ CURVE = 16
 """Generations that a curve shows, the last ones."""
 WIDE = 110
 """Columns from which all three measures of a run are shown."""
-ORDER = ("running", "failed", "stopped", "diverged", "finished")
+ORDER = ("running", "failed", "stopped", *ENDINGS, "finished")
 """States as the view lists them: what is looked for first."""
+OVER = (*ENDINGS, "finished")
+"""Those of runs that nothing is left to do for."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ class View:
         """Generations, of how many in the end; runs that have not begun count as much as the others."""
         known = [run.status.generations for run in self.runs if run.status.generations]
         to_come = self.waiting + len(self.runs) - len(known)
-        ended = [run for run in self.runs if run.state in ("finished", "diverged")]
+        ended = [run for run in self.runs if run.state in OVER]
         finished = sum(run.status.done for run in self.runs)
         cut = sum(run.status.generations - run.status.done for run in ended)
         return finished, sum(known) - cut + round(to_come * sum(known) / len(known) if known else 0)
@@ -84,7 +86,7 @@ class View:
     @property
     def over(self) -> bool:
         """Whether nothing is left to do."""
-        return not self.waiting and all(run.state in ("finished", "diverged") for run in self.runs)
+        return not self.waiting and all(run.state in OVER for run in self.runs)
 
     @property
     def left(self) -> float | None:

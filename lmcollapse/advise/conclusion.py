@@ -96,6 +96,12 @@ def conclude(planned: Plan) -> Advice:
     shares = np.array(question.grid)
     values = _values(planned.cells, measure, config.generations - 1)
     baseline = values.loc[1.0].to_numpy()
+    if unknown := int(np.isnan(baseline).sum()):
+        raise UserError(
+            f"{measure} of the all-human baseline has no value in generation {config.generations - 1} for {unknown} of "
+            f"{len(baseline)} seeds, so that nothing can be compared with it; `lmcollapse status {planned.out}` says "
+            "what has become of these runs"
+        )
     if not (baseline > 0).all():
         raise UserError(
             f"{measure} of the all-human baseline is {', '.join(f'{value:.3g}' for value in baseline)} in generation "
@@ -140,11 +146,12 @@ def conclude(planned: Plan) -> Advice:
 
 def _values(cells: Sequence[Cell], measure: str, generation: int) -> pd.DataFrame:
     """The measure in a generation: a row a share, a column a seed; NaN where a run has none."""
-    paths = [cell.path.resolve() for cell in cells]
+    paths = [cell.path.resolve() for cell in cells if cell.done]
     found = table(paths)
     found = found[(found["measure"] == measure) & (found["generation"] == generation)]
-    values = dict(zip(found["run"], found["value"], strict=True))
-    rows = [(cell.share, cell.seed, values.get(name)) for cell, name in zip(cells, names(paths), strict=True)]
+    named = dict(zip(names(paths), paths, strict=True))
+    values = {named[run]: value for run, value in zip(found["run"], found["value"], strict=True)}
+    rows = [(cell.share, cell.seed, values.get(cell.path.resolve())) for cell in cells]
     frame = pd.DataFrame(rows, columns=["share", "seed", "value"]).astype({"value": float})
     return frame.pivot(index="share", columns="seed", values="value")
 

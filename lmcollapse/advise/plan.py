@@ -16,7 +16,7 @@ from lmcollapse.sharing import Peers
 from lmcollapse.steps import BEFORE
 from lmcollapse.store import Part
 from lmcollapse.sweeps.work import OneOfMany
-from lmcollapse.types import Diverged, UserError
+from lmcollapse.types import Ended, UserError
 
 
 @dataclass(frozen=True)
@@ -93,12 +93,12 @@ def plan(config: Config, out: Path, question: Question) -> Plan:
 
 
 def carry_out(cell: Cell, plan: Plan, progress: OneOfMany) -> None:
-    """Make a run, or go on with it. One that diverges has no value in the last generation, and others go on."""
+    """Make a run, or go on with it. One that ends early has no value in the last generation, and others go on."""
     progress.name = cell.name
     peers = Peers(tuple(made.path for made in (*plan.starts.values(), *plan.cells)), plan.out / ".locks")
     try:
         run(cell.config, cell.path, progress, Part(peers=peers))
-    except Diverged as error:
+    except Ended as error:
         progress.say(f"{cell.name}: {error}; its loss counts as unknown")
 
 

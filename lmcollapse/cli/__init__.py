@@ -51,7 +51,8 @@ COMMANDS: dict[str, Callable[..., Any]] = {
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point of `lmcollapse`.
 
-    Exit status: 0 done, 1 a check failed, 2 something given cannot be used, 130 interrupted.
+    Exit status: 0 done, 1 a check failed, 2 something given cannot be used, or a run ended before its last generation
+    (its fit diverged, nothing was left to train on), 130 interrupted.
     """
     given = list(sys.argv[1:] if argv is None else argv)
     # a `kill` ends a run as Ctrl-C does: work files are removed, and the next start goes on from the last finished step
@@ -112,7 +113,10 @@ def _damage(given: Sequence[str], error: Exception) -> str | None:
 
 def _fail(message: str) -> int:
     if not processes.is_first():
-        time.sleep(30)  # as a rule the first process has met with the same, says so and ends all of them
+        try:
+            time.sleep(30)  # as a rule the first process has met with the same, says so and ends all of them
+        except KeyboardInterrupt:
+            return 130
     from lmcollapse.progress import printable
 
     line = printable(" ".join(message.split()))

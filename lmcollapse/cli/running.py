@@ -13,7 +13,7 @@ from lmcollapse import processes
 from lmcollapse.cli.common import ConfigFile, Executor, Overrides, on_stderr
 from lmcollapse.cli.showing import plot
 from lmcollapse.executors.where import Where
-from lmcollapse.types import UserError
+from lmcollapse.types import Ended, UserError
 
 if TYPE_CHECKING:
     from lmcollapse.sweeps import Outcome, Sweep
@@ -37,14 +37,20 @@ def run(
     from lmcollapse.config import load
     from lmcollapse.loop import run
     from lmcollapse.progress import Terminal
+    from lmcollapse.records import members_of, read_metrics
 
     experiment = load(config, overrides)
     out = out or Path("runs") / config.stem
     if not processes.is_first():
         run(experiment, out)
         return
-    with Terminal() as progress:
-        run(experiment, out, progress)
+    try:
+        with Terminal() as progress:
+            run(experiment, out, progress)
+    except Ended:  # what there is up to there is the result
+        if figures and all(read_metrics(member) for member in members_of(out)):
+            plot((out,), out=out / "figures")
+        raise
     print(f"run: {out}")
     if figures:
         plot((out,), out=out / "figures")

@@ -10,7 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lmcollapse.types import Bools, Corpus, Ints
+import numpy as np
+
+from lmcollapse.types import Bools, Corpus, Floats, Ints, UserError
 
 
 @dataclass(frozen=True)
@@ -46,3 +48,11 @@ class Suspects:
 
     def __len__(self) -> int:
         return len(self.place)
+
+
+def probabilities(kind: str, found: object, rows: int) -> Floats:
+    """`(rows,)` what a detector of that name returned; UserError where it is not a probability for each row."""
+    numbers = np.asarray(found, np.float64)
+    if numbers.shape != (rows,) or not ((numbers >= 0) & (numbers <= 1)).all():
+        raise UserError(f"detector '{kind}' must give a probability for each of {rows:,} rows")
+    return numbers

@@ -38,7 +38,7 @@ def chosen(weight: Floats, action: Action, upsample: float, repeats: int, rng: n
     if action == "down_weight":
         return np.flatnonzero(rng.random(len(weight)) < weight)
     copies = np.repeat(weight, repeats)
-    wanted = min(round(upsample * len(weight)), int(np.count_nonzero(copies)))
+    wanted = round(min(upsample * len(weight), float(np.count_nonzero(copies))))
     if not wanted:
         return np.empty(0, np.int64)
     drawn = rng.choice(len(copies), wanted, replace=False, p=copies / copies.sum(), shuffle=False)

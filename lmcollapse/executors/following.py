@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lmcollapse.progress import number, shown
-from lmcollapse.records import METRICS, holder, read_metrics
+from lmcollapse.records import METRICS, ending, holder, read_manifest, read_metrics
 from lmcollapse.sweeps import Cell, Outcome, Sweep, failure
 from lmcollapse.types import Advance, Progress, UserError
 
@@ -47,9 +47,9 @@ class Following:
         """What came of it, once nobody is at work any more; `why` is said of runs that nobody has made."""
         self.look()
         for cell in self._left:
-            if cell.complete:  # its fit diverged
+            if cell.complete:  # it ended before its last generation
                 self.outcome.made.append(cell.name)
-                self._progress.say(f"{cell.name}: the fit diverged")
+                self._progress.say(f"{cell.name}: {_ending(cell)}")
             elif cell.name in self.outcome.failed:
                 continue
             elif any(holder(run) for run in cell.runs):
@@ -97,3 +97,10 @@ def _last(cell: Cell) -> str:
     readings = table[-1] if table else {}
     figures = ", ".join(f"{heading} {number(readings.get(key))}" for key, heading in shown(readings).items())
     return f"{figures} in generation {len(table) - 1}"
+
+
+def _ending(cell: Cell) -> str:
+    """How and where a run ended before its last generation, in words."""
+    manifests = [manifest for run in cell.runs if (manifest := read_manifest(run)) is not None]
+    ended = next((found for manifest in manifests if (found := ending(manifest))), None)
+    return f"{ended[0]} in generation {ended[1]}, {ended[2]}" if ended else "ended"

@@ -11,7 +11,7 @@ from typing import Any
 
 from lmcollapse.parquet import PARTS, read_born
 from lmcollapse.readings import flat, load_readings
-from lmcollapse.records import MANIFEST, RECORD, damaged, is_pruned, members_of, read_record
+from lmcollapse.records import MANIFEST, RECORD, damaged, ending, is_pruned, members_of, read_record
 from lmcollapse.results import manifest_of, of_chains, of_images
 from lmcollapse.steps import ARTEFACTS, folder_of
 from lmcollapse.types import HUMAN, UserError
@@ -177,7 +177,9 @@ def lineage_of(run: Path, account: str | None = None) -> Lineage:
         pretrained = run / "base" / "pretrained.json"
         of_hub = json.loads(pretrained.read_bytes()) if pretrained.is_file() else None
         if not found:
-            raise UserError(f"{run} has no finished generation yet; go on with the run first")
+            ended = ending(manifest)
+            how = f": {ended[0]} in generation {ended[1]}, {ended[2]}" if ended else " yet; go on with the run first"
+            raise UserError(f"{run} has no finished generation{how}")
         models = tuple(g for g in found if (run / g.folder / "model" / CONFIG).is_file())
         name = re.sub(r"[^A-Za-z0-9._-]+|--+|\.\.+", "-", run.resolve().name).strip("-._") or "run"
         lineage = Lineage(run, name, account, manifest, found, of_hub, models)

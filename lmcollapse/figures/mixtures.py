@@ -115,18 +115,18 @@ def _contours(axes: Axes, normals: Normals, truth: Normals, low: Floats, high: F
     if density.any():  # else it has left the figure
         axes.contourf(x, y, density.reshape(shape), levels=[*_levels(density), 2 * density.max()], colors=FILLS)
     expected = truth.density(places)
-    axes.contour(
-        x, y, expected.reshape(shape), levels=_levels(expected), colors=TRUTH["color"], linewidths=TRUTH["linewidth"]
-    )
+    if expected.any():  # else it falls between the cells
+        outline = {"colors": TRUTH["color"], "linewidths": TRUTH["linewidth"]}
+        axes.contour(x, y, expected.reshape(shape), levels=_levels(expected), **outline)
     axes.plot(*normals.means.T, **MEANS)
     axes.set_aspect("equal")
 
 
 def _levels(density: Floats) -> list[float]:
-    """The lowest density of the regions that hold each mass."""
+    """The lowest density of the regions that hold each mass, ascending; one that holds several counts once."""
     ordered = np.sort(density)[::-1]
     held = np.cumsum(ordered) / ordered.sum()
-    return [float(ordered[np.searchsorted(held, mass)]) for mass in MASSES]
+    return sorted({float(ordered[np.searchsorted(held, mass)]) for mass in MASSES})
 
 
 def _curve(axes: Axes, model: pd.DataFrame, truth: pd.DataFrame) -> None:

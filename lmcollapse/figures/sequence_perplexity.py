@@ -87,7 +87,7 @@ def _panel(
     axes: Axes, histograms: dict[int, pd.DataFrame], quantiles: dict[int, pd.DataFrame], generations: int
 ) -> None:
     """One run: a histogram on a line of its own for each generation, generation 0 at the top."""
-    tallest = max(curve["value"].max() for curve in histograms.values())
+    tallest = max(curve["value"].max() for curve in histograms.values()) or 1.0
     edges = _edges(next(iter(histograms.values()))["at"].to_numpy())
     for generation, curve in histograms.items():
         share = curve["value"].to_numpy()

@@ -89,7 +89,7 @@ def forecast(sweep: Sweep, progress: Progress | None = None) -> Forecast:
             measured = False
             try:
                 rates, sizes = _from_small_runs(cells[0].config, progress, len(groups))
-            except UserError as error:  # of a run so small, or it diverged: the sweep was checked
+            except UserError as error:  # of a run so small: the sweep was checked
                 rates, sizes, unknown = Rates(), UNKNOWN, unknown or f"{cells[0].condition}: {error}"
         for cell in cells:
             found = [_chains(cell)] if cell.config.of_chains else list(entries(cell, sizes or UNKNOWN))

@@ -25,9 +25,11 @@ def elbo(heldout: Heldout, judges: Mapping[str, Judged] | None = None) -> list[R
     """
     scores = heldout.scores
     divergence = _divergence(scores)
+    with np.errstate(invalid="ignore"):
+        reconstruction = scores.nats - divergence
     readings = [
         _mean("negative_elbo", scores.nats),
-        _mean("reconstruction", scores.nats - divergence),
+        _mean("reconstruction", reconstruction),
         _mean("divergence", divergence),
         _mean("bits_per_value", scores.nats / np.log(2) / scores.tokens),
     ]
@@ -40,7 +42,8 @@ def _divergence(scores: Scores) -> Floats:
     """`(images,)` from what was inferred, as it is the closed form for normals."""
     assert scores.latents is not None
     mean, variance = (part.astype(np.float64) for part in (scores.latents.mean, scores.latents.variance))
-    each: Floats = 0.5 * (mean**2 + variance - 1 - np.log(variance)).sum(axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):  # no variance at all is infinitely far from the prior
+        each: Floats = 0.5 * (mean**2 + variance - 1 - np.log(variance)).sum(axis=1)
     return each
 
 

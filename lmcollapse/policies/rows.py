@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from lmcollapse.types import Ints, Pool, Selection
+from lmcollapse.types import HUMAN, Emptied, Ints, Pool, Selection
 
 P = TypeVar("P", bound=Callable[..., Selection])
 
@@ -34,10 +34,15 @@ def every(pool: Pool, *origins: int) -> Selection:
 def draw(pool: Pool, origin: int, wanted: int, rng: np.random.Generator) -> Selection:
     """`wanted` rows of one origin at random, without replacement as far as they reach.
 
-    Where more are wanted than there are, each row is used as often as the next one, give or take once.
+    Where more are wanted than there are, each row is used as often as the next one, give or take once. Raises Emptied
+    where there is none.
     """
     there = pool.rows(origin)
-    assert there > 0 or wanted == 0, (origin, there, wanted)
+    if wanted and not there:
+        whose = "human text" if origin == HUMAN else f"generation {origin}"
+        raise Emptied(
+            f"the policy wants {wanted:,} rows of {whose}, which has none; take more human rows, or accumulate"
+        )
     rounds = -(-wanted // there) if wanted else 0
     chains = () if pool.chains is None else (pool.chains,)
     empty = np.empty((*chains, 0), np.int64)

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from lmcollapse.records import members_of
+from lmcollapse.records import ending, members_of
 from lmcollapse.report.text import short
 from lmcollapse.results import finished, of_chains, of_images
 from lmcollapse.tidy.conditions import describe
@@ -50,8 +50,8 @@ class Told:
     def state(self) -> str:
         """How far it is."""
         wanted = self.config["generations"]
-        if diverged := self.manifest.get("diverged"):
-            return f"diverged in generation {diverged['generation']}"
+        if ended := ending(self.manifest):
+            return f"{ended[0]} in generation {ended[1]}"
         return "finished" if self.finished == wanted else f"{self.finished} of {wanted} generations so far"
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from lmcollapse.records import Facts
 from lmcollapse.steps.common import Common, Rows, by_folder, folder_of, gather, size
 from lmcollapse.store import Artefact
-from lmcollapse.types import HUMAN, Corpus, Progress, Selection
+from lmcollapse.types import HUMAN, Corpus, Emptied, Progress, Selection
 
 
 class Fitting(Common):
@@ -32,6 +32,12 @@ class Fitting(Common):
         def write(folder: Path, progress: Progress, bench: Path) -> Facts:
             chosen = gather(train.read(), rows, corpora)
             before, tokens = previous.path if previous else None, int(chosen.lengths.sum())
+            if not tokens:
+                raise Emptied(
+                    f"the {len(chosen):,} rows to train on have no token; take human rows too (policy mix), or "
+                    "accumulate",
+                    "model",
+                )
             # as many tokens as the human part has, each epoch
             passes = {"passes": rows.facts["train"]["tokens"] / tokens} if train.facts["same_steps"] else {}
             model = self.substrate.fit(base.path, chosen, start, before, seed, progress, bench, **passes)

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from lmcollapse.catalog import find
 from lmcollapse.config import DetectorOptions
+from lmcollapse.detectors import probabilities
 from lmcollapse.parquet import write_corpus
 from lmcollapse.records import Facts
 from lmcollapse.steps.common import (
@@ -28,7 +29,7 @@ from lmcollapse.steps.common import (
     write_selection,
 )
 from lmcollapse.store import Artefact
-from lmcollapse.types import Corpus, Floats, Progress, Selection, UserError
+from lmcollapse.types import Corpus, Emptied, Floats, Progress, Selection
 from lmcollapse.unlabelled import questions, what_is_left
 
 DETECTED = "detected.parquet"
@@ -103,7 +104,14 @@ class Mixing(Common):
         pool = self.pool(rows, [corpus.facts["rows"] for corpus in corpora])
 
         def write(folder: Path, progress: Progress) -> Facts:
-            return write_selection(self.select(generation, pool), folder)
+            chosen = self.select(generation, pool)
+            if not len(chosen):
+                raise Emptied(
+                    f"policy {self.config.section('policy')[0]} leaves no row to train on: of human text there are "
+                    f"{pool.human:,}, and the generations before wrote {', '.join(map(str, pool.synthetic))}; take "
+                    "human rows too (policy mix), or accumulate"
+                )
+            return write_selection(chosen, folder)
 
         return self.run.make(
             f"{folder_of(generation)}/{step}",
@@ -133,9 +141,7 @@ class Mixing(Common):
             pool = gather(offered.read(), rows, corpora)
             places = {"base": base.path, "generation_0": models[0].path}
             suspects, known = questions(pool, rows.read()[0], corpora[0].read(), seed, places)
-            found = np.asarray(find("detector", kind)(suspects, known, progress, **own), np.float64)
-            if found.shape != (len(pool),) or not ((found >= 0) & (found <= 1)).all():
-                raise UserError(f"detector '{kind}' must give a probability for each of {len(pool):,} rows")
+            found = probabilities(kind, find("detector", kind)(suspects, known, progress, **own), len(pool))
             pq.write_table(pa.table({"synthetic_probability": found}), folder / DETECTED, compression="zstd")
 
         def read(folder: Path) -> Floats:

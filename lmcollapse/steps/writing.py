@@ -18,7 +18,7 @@ from lmcollapse.records import Facts
 from lmcollapse.scorers import Candidates
 from lmcollapse.steps.common import CORPUS, Common, Rows, corpus_in, folder_of, size
 from lmcollapse.store import Artefact, step_seed
-from lmcollapse.types import Corpus, Progress, Scores, UserError
+from lmcollapse.types import Corpus, Floats, Progress, Scores, UserError
 
 
 class Writing(Common):
@@ -99,7 +99,7 @@ class Writing(Common):
             pq.write_table(pa.table({"candidate": chosen, "score": found[chosen]}), folder / "chosen.parquet")
             kept = curated(corpus, chosen, generation)
             write_corpus(kept, folder / CORPUS, self._born(generation, seed, models[-1]))
-            return size(kept) | {"mean_score": float(found[chosen].mean()), "mean_of_all": float(found.mean())}
+            return size(kept) | {"mean_score": _mean(found[chosen]), "mean_of_all": _mean(found)}
 
         inputs = {"candidates": candidates, "model": models[-1], "first": models[0]}
         name = f"{folder_of(generation)}/corpus"
@@ -111,6 +111,13 @@ class Writing(Common):
         """Where the rows of a corpus come from."""
         # as configured: what the machine decided, such as how much is written at once, must not change the bytes
         return birth(generation, seed, model.digest, self.config.build_substrate().model_dump(mode="json"))
+
+
+def _mean(scores: Floats) -> float | None:
+    """None where it is no finite number: a scorer may find a sample infinitely bad, and there may be no sample."""
+    if not len(scores) or not np.isfinite(scores).all():
+        return None
+    return float(scores.mean())
 
 
 def _what_prompts(

@@ -49,6 +49,19 @@ class Discrete(ChainSubstrate):
                 "more that add up to 1"
             )
 
+        if self.distribution == "zipf":
+            with np.errstate(all="ignore"):
+                total = self._zipf().sum()
+            if not 0 < total < np.inf:
+                raise UserError(
+                    f"exponent is {self.exponent:g} and shift {self.shift:g}: the probabilities of zipf are too small "
+                    "for numbers; lower them"
+                )
+
+    def _zipf(self) -> Floats:
+        weights: Floats = (np.arange(1, self.symbols + 1) + self.shift) ** -self.exponent
+        return weights
+
     def settle(self, counts: Ints | None) -> Self:
         """The substrate with the words' frequencies; UserError for a corpus that is missing, or that nobody reads."""
         if (self.distribution == "corpus") != (counts is not None):
@@ -70,7 +83,7 @@ class Discrete(ChainSubstrate):
         elif self.distribution == "given":
             weights = np.array(self.probabilities)
         elif self.distribution == "zipf":
-            weights = (np.arange(1, self.symbols + 1) + self.shift) ** -self.exponent
+            weights = self._zipf()
         else:
             weights = np.ones(self.symbols)
         found: Floats = weights / weights.sum()

@@ -6,6 +6,7 @@ import numpy as np
 from pydantic import Field
 
 from lmcollapse.substrates.chain import ChainSubstrate
+from lmcollapse.substrates.gaussian import EPSILON
 from lmcollapse.types import Bools, Floats, Start, State, UserError
 
 LLOYD = 10
@@ -25,7 +26,7 @@ class GaussianMixture(ChainSubstrate):
     """Gaussians, of the human mixture and of each model; K."""
     dimensions: int = Field(2, gt=0)
     """Numbers in a row."""
-    separation: float = Field(4.0, ge=0)
+    separation: float = Field(4.0, ge=0, le=1e6)
     """Distance of neighbouring human means, in deviations."""
     iterations: int = Field(100, gt=0)
     """Most steps of a fit."""
@@ -159,7 +160,7 @@ def overlap(first: State, second: State) -> Floats:
     """`(chains,)` the integrals of the product of two mixtures' densities; either may have one chain for all."""
     gaps = first["means"][:, :, None] - second["means"][:, None]
     covariances = first["covariances"][:, :, None] + second["covariances"][:, None]
-    root = np.linalg.cholesky(covariances)
+    root = _root(covariances)
     solved = np.linalg.solve(root, gaps[..., None])[..., 0]
     logs = -0.5 * (solved**2).sum(axis=-1) - _log_volume(root)
     products = first["weights"][:, :, None] * second["weights"][:, None] * np.exp(logs)
@@ -167,9 +168,35 @@ def overlap(first: State, second: State) -> Floats:
     return total
 
 
+def _root(covariances: Floats) -> Floats:
+    """`(…, d, d)` lower triangular R with R R^T = covariance.
+
+    One that is singular to the last digit, since the floor is lost beside its scale, gets the least width that can be
+    told from none.
+    """
+    try:
+        return np.linalg.cholesky(covariances)
+    except np.linalg.LinAlgError:
+        found = np.empty_like(covariances)
+        for place in np.ndindex(covariances.shape[:-2]):
+            found[place] = _root_of_one(covariances[place])
+        return found
+
+
+def _root_of_one(covariance: Floats) -> Floats:
+    try:
+        return np.linalg.cholesky(covariance)
+    except np.linalg.LinAlgError:
+        values, vectors = np.linalg.eigh(covariance)
+        values = values.clip(min=max(EPSILON * values[-1], np.finfo(np.float64).tiny))
+        upper = np.linalg.qr((vectors * np.sqrt(values)).T)[1]
+        triangular: Floats = upper.T * np.sign(np.diagonal(upper))
+        return triangular
+
+
 def _log_densities(rows: Floats, model: State) -> Floats:
     """`(chains, rows, K)` log of weight times density."""
-    root = np.linalg.cholesky(model["covariances"])
+    root = _root(model["covariances"])
     inverse = np.linalg.inv(root)
     logs = np.empty((*rows.shape[:2], root.shape[1]))
     for k in range(root.shape[1]):
@@ -187,7 +214,7 @@ def _log_volume(root: Floats) -> Floats:
 
 
 def _draw(model: State, rows: int, rng: np.random.Generator) -> Floats:
-    means, root = model["means"], np.linalg.cholesky(model["covariances"])
+    means, root = model["means"], _root(model["covariances"])
     chains, _, width = means.shape
     ends = np.cumsum(model["weights"], axis=1)[:, :-1]
     component = (rng.random((chains, rows))[..., None] > ends[:, None]).sum(axis=-1)

@@ -21,7 +21,7 @@ class KDE(ChainSubstrate):
 
     dimensions: int = Field(1, gt=0)
     """Numbers in a row."""
-    bandwidth: Annotated[float, Field(gt=0)] | Literal["scott", "silverman"] = "scott"
+    bandwidth: Annotated[float, Field(gt=0, le=1e100)] | Literal["scott", "silverman"] = "scott"
     """Deviation of the kernel: a number, or estimated anew by each fit from the deviation of its rows."""
 
     def check(self, start: Start) -> None:

@@ -21,7 +21,7 @@ class LinearRegression(ChainSubstrate):
 
     features: int = Field(10, gt=0)
     """Numbers in x; d in the literature."""
-    noise: float = Field(1.0, ge=0)
+    noise: float = Field(1.0, ge=0, le=1e100)
     """Standard deviation of the labels about x . w; sigma in the literature."""
     inputs: Literal["fresh", "repeated"] = "fresh"
     """Each generation labels new x, or those of the chain's human rows again."""

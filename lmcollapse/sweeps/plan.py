@@ -15,7 +15,7 @@ from pydantic import Field
 from lmcollapse.config import Config, condition, parse
 from lmcollapse.files import parse_json, write_json
 from lmcollapse.options import Options, bind
-from lmcollapse.records import LOCK, members_of, read_manifest, read_metrics
+from lmcollapse.records import LOCK, ending, members_of, read_manifest, read_metrics
 from lmcollapse.sharing import Peers
 from lmcollapse.store import KeepModels, Part
 from lmcollapse.types import UserError
@@ -69,15 +69,14 @@ class Cell:
 
     @property
     def complete(self) -> bool:
-        """Whether nothing is left to do: all its generations are there, or its fit diverged."""
+        """Whether nothing is left to do: all its generations are there, or it ended before."""
         manifests = [read_manifest(run) for run in self.runs]
         if any(manifest is None for manifest in manifests):
             return False
         wanted = self.config.model_dump(mode="json")
         if any(manifest["config"] != wanted for manifest in manifests if manifest):
             return False  # the run itself says what is different
-        diverged = any("diverged" in manifest for manifest in manifests if manifest)
-        return diverged or self.done == self.config.generations
+        return any(manifest and ending(manifest) for manifest in manifests) or self.done == self.config.generations
 
 
 @dataclass(frozen=True)

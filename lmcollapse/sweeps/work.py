@@ -20,7 +20,7 @@ from lmcollapse.progress import number, shown
 from lmcollapse.records import holder
 from lmcollapse.store import InUse
 from lmcollapse.sweeps.plan import Cell, Sweep
-from lmcollapse.types import Advance, Diverged, Progress, Silent, UserError
+from lmcollapse.types import Advance, Emptied, Ended, Progress, Silent, UserError
 
 ERRORS = "errors"
 """The folder, in that of a sweep, of what went wrong with a run."""
@@ -44,9 +44,9 @@ def work(
 ) -> Outcome:
     """Make every run that nobody else is making, or go on with it.
 
-    One that fails is reported and leaves the reason in `errors/`; the others go on, and no other process takes it up
-    meanwhile. Processes that torchrun has started make each run together, and end together where one fails, since they
-    may have come to different points of it.
+    One that ends early, as by a fit that diverges, is made. One that fails is reported and leaves the reason in
+    `errors/`; the others go on, and no other process takes it up meanwhile. Processes that torchrun has started make
+    each run together, and end together where one fails, since they may have come to different points of it.
 
     cells : only these.
     retry : take up runs, too, that had failed before this call.
@@ -70,8 +70,10 @@ def work(
                 raise
             outcome.elsewhere.append(cell.name)
             continue
-        except Diverged as error:
+        except Ended as error:
             told.say(f"{cell.name}: {error}")
+            if processes.count() > 1 and isinstance(error, Emptied):
+                raise  # the first process alone has met with it, and the others wait for what it makes
         except Exception as error:  # one run must not take the others with it
             outcome.failed[cell.name] = _noted(sweep.out, cell, error)
             told.say(f"{cell.name}: {outcome.failed[cell.name]}")

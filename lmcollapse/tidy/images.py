@@ -31,7 +31,7 @@ def of_images(runs: Sequence[Described]) -> Iterator[pd.DataFrame]:
         yield from _pixels(run)
         for generation in evenly(finished(run.path), SNAPSHOTS):
             latents = read_scores(sound(run.path / folder_of(generation) / "scores" / "heldout.parquet")).latents
-            if latents is not None:
+            if latents is not None and np.isfinite(latents.mean).all() and np.isfinite(latents.variance).all():
                 yield curve(run, generation, "latent_density", *_density(latents))
 
 
@@ -61,7 +61,8 @@ def _density(inferred: Latents) -> tuple[Floats, Floats]:
     centre = inferred.mean.mean(axis=0)
     direction = np.linalg.svd(inferred.mean - centre, full_matrices=False)[2][0]
     direction *= np.sign(direction[np.abs(direction).argmax()])
-    means, deviations = inferred.mean @ direction, np.sqrt(inferred.variance @ direction**2).clip(1e-3)
+    with np.errstate(all="ignore"):  # what is beyond single precision is beyond the places, too
+        means, deviations = inferred.mean @ direction, np.sqrt(inferred.variance @ direction**2).clip(1e-3)
     total = np.zeros(len(places))
     for first in range(0, len(means), 4096):
         some = slice(first, first + 4096)

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lmcollapse.substrates.causal_lm.decoding import NOTHING
 from lmcollapse.substrates.causal_lm.network import Cache, Network, forward
 from lmcollapse.substrates.causal_lm.stepping import Job, Repeated, Tokens, at, hidden, read
 
@@ -158,8 +159,9 @@ class _Ended:
         return bool(self.open.any())
 
     def best(self) -> list[Tokens]:
-        """The best text of each document, without its prompt."""
-        written = self.text[:, 0, self.length :].cpu().numpy().astype(np.int32)
+        """The best text of each document, without its prompt; NOTHING where its score is no finite number."""
+        found = self.text[:, 0, self.length :].masked_fill(~self.scores[:, :1].isfinite(), NOTHING)
+        written = found.cpu().numpy().astype(np.int32)
         return [row[:tokens] for row, tokens in zip(written, self.tokens[:, 0].tolist(), strict=True)]
 
 

@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 from lmcollapse.spool import Spool, Texts, by_rows, chunks, joined, pieces
 from lmcollapse.substrates.causal_lm.models import boundaries
 from lmcollapse.substrates.causal_lm.options import TrainOptions
-from lmcollapse.types import HUMAN, Corpus, Documents, Human, Ints, UserError
+from lmcollapse.types import HUMAN, Corpus, Documents, Emptied, Human, Ints, UserError
 
 IGNORED = -100
 """The label of a position whose prediction is not trained: torch's default for `ignore_index`."""
@@ -147,8 +147,9 @@ def _cut(stream: Ints, size: int) -> npt.NDArray[Any]:
     """Tokens end to end as `(blocks, size)`; the remainder is dropped."""
     blocks = len(stream) // size
     if not blocks:
-        raise UserError(
+        raise Emptied(
             f"{len(stream)} tokens do not fill one block of train.block_size {size}; give a larger corpus or a smaller "
-            "block size"
+            "block size",
+            "model",
         )
     return stream[: blocks * size].reshape(blocks, size)

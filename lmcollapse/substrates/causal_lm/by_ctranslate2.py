@@ -19,7 +19,7 @@ from lmcollapse.substrates.causal_lm.devices import device_of
 from lmcollapse.substrates.causal_lm.models import LanguageModel, boundaries, context, fresh, quietly
 from lmcollapse.substrates.causal_lm.options import ComputeOptions, SamplingOptions
 from lmcollapse.substrates.causal_lm.stepping import Prompts, Tokens, number_of
-from lmcollapse.types import UserError
+from lmcollapse.types import Speechless, UserError
 
 TOLERANCE = 1e-3
 """How far logits may be from the model's own, as a share of the largest; float32 has 1e-6."""
@@ -115,6 +115,8 @@ def _convert(module: PreTrainedModel, folder: Path) -> Path:
     with torch.inference_mode():
         module.eval()  # type: ignore[no-untyped-call]
         expected = module(ids.to(module.device)).logits.float().cpu()
+    if not expected.isfinite().all():
+        raise Speechless("its logits are not finite numbers; lower train.learning_rate")
     off = float((found - expected).abs().max() / expected.abs().max())
     if not off < TOLERANCE:
         raise UserError(

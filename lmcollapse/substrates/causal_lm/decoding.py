@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from inspect import signature
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +21,10 @@ from transformers.generation.logits_process import (
 
 from lmcollapse.substrates.causal_lm.options import SamplingOptions
 from lmcollapse.substrates.causal_lm.stepping import Tokens
-from lmcollapse.types import Floats
+from lmcollapse.types import Floats, Speechless
+
+NOTHING = -1
+"""In the place of a token where there is no distribution to choose from."""
 
 
 def continue_prompts(
@@ -45,14 +49,10 @@ def continue_prompts(
     with torch.inference_mode():
         if options.decoder == "beam":
             assert options.beams is not None, "options are not settled"
-            written = beam(
-                module,
-                prompts,
-                options.new_tokens,
-                options.beams,
-                stop,
-                LogitsProcessorList([*penalties(options), *last]),
-            )
+            watch = _Watch()
+            before = LogitsProcessorList([*penalties(options), *last, watch])
+            written = beam(module, prompts, options.new_tokens, options.beams, stop, before)
+            written = written.masked_fill(watch.lost, NOTHING) if watch.lost is not None else written
         else:
             chain = LogitsProcessorList([*penalties(options), *filters(options), *last])
             draws = None if uniforms is None else torch.from_numpy(uniforms).to(prompts.device)
@@ -93,7 +93,7 @@ def _token_by_token(
     *,
     shrink: bool = True,
 ) -> Tensor:
-    """`(batch, new_tokens)`; what follows a row's `stop` is of no meaning.
+    """`(batch, new_tokens)`; what follows a row's `stop` is of no meaning. All NOTHING where one token was.
 
     shrink : go on without rows that have ended.
     """
@@ -105,11 +105,12 @@ def _token_by_token(
     cache = DynamicCache(config=module.config)
     going = torch.arange(batch, device=prompts.device)  # the rows that are still written, in the order of the cache
     ended = torch.zeros(batch, dtype=torch.bool, device=prompts.device)
+    lost = torch.zeros((), dtype=torch.bool, device=prompts.device)
     unread = prompts
     for i in range(options.new_tokens):
         logits = module(unread, past_key_values=cache, use_cache=True, **last_only).logits[:, -1].float()
         scores = chain(ids[going, : length + i], logits)  # type: ignore[arg-type]  # it means any tensor of integers
-        chosen = greedy(scores) if uniforms is None else ancestral(scores, uniforms[going, i])
+        chosen = readable(greedy(scores) if uniforms is None else ancestral(scores, uniforms[going, i]), lost)
         ids[going, length + i] = chosen
         unread = chosen[:, None]
         if stop is None:
@@ -122,15 +123,16 @@ def _token_by_token(
             keep = (~ended).nonzero()[:, 0]
             cache.batch_select_indices(keep)
             going, unread, ended = going[keep], unread[keep], ended[keep]
-    return ids[:, length:]
+    return ids[:, length:].masked_fill(lost, NOTHING)
 
 
 # decoders
 
 
 def greedy(scores: Tensor) -> Tensor:
-    """The most likely token every time."""
-    return scores.argmax(-1)
+    """The most likely token every time; NOTHING where its logit is no finite number."""
+    top = scores.argmax(-1)
+    return top.masked_fill(~scores.gather(-1, top[:, None])[:, 0].isfinite(), NOTHING)
 
 
 def ancestral(scores: Tensor, uniforms: Tensor) -> Tensor:
@@ -138,6 +140,7 @@ def ancestral(scores: Tensor, uniforms: Tensor) -> Tensor:
 
     Draws by inverting the cumulative distribution, in whole numbers: with the probabilities in units of 2**-52 the sums
     are exact, so that no order of summation matters and a token without probability takes up no room at all.
+    NOTHING where a logit is NaN or +inf, or all are filtered out: the probabilities are NaN then, no sum is above 0.
 
     scores : `(batch, vocabulary)` logits, -inf for tokens that are filtered out.
     uniforms : `(batch,)` float64 in [0, 1).
@@ -145,7 +148,23 @@ def ancestral(scores: Tensor, uniforms: Tensor) -> Tensor:
     cumulative = scores.softmax(-1).mul_(2.0**52).long().cumsum_(-1)  # in place: memory would cost more than the sums
     total = cumulative[:, -1:]
     place = (uniforms[:, None] * total).long().minimum(total - 1)  # the product may round up to the total
-    return torch.searchsorted(cumulative, place, right=True)[:, 0]
+    return torch.searchsorted(cumulative, place, right=True)[:, 0].masked_fill(total[:, 0] <= 0, NOTHING)
+
+
+def readable(chosen: Tensor, lost: Tensor) -> Tensor:
+    """Chosen tokens as a model can read them; `lost`, a single truth value, becomes true where one is NOTHING."""
+    lost.logical_or_((chosen == NOTHING).any())
+    return chosen.clamp(min=0)
+
+
+def spoken(documents: Sequence[Tokens]) -> Sequence[Tokens]:
+    """The same documents; raises Speechless where one of them was written from no distribution."""
+    if any((document == NOTHING).any() for document in documents):
+        raise Speechless(
+            "its logits are not finite numbers, or no token is left to choose; lower train.learning_rate, or bring "
+            "sampling.temperature and sampling.repetition_penalty nearer to 1, or raise sampling.precision"
+        )
+    return documents
 
 
 def beam(
@@ -169,6 +188,20 @@ def beam(
         module.generation_config = own
     assert isinstance(ids, Tensor)
     return ids[:, prompts.shape[1] :]
+
+
+class _Watch(LogitsProcessor):
+    """Sees whether a row has a token to choose, and changes nothing.
+
+    lost : a single truth value, whether one had none; None before the first step.
+    """
+
+    lost: Tensor | None = None
+
+    def __call__(self, input_ids: Any, scores: Any) -> Any:
+        here = (~scores.amax(-1).isfinite()).any()
+        self.lost = here if self.lost is None else self.lost | here
+        return scores
 
 
 # filters

@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import LogitsProcessorList, PreTrainedModel
 
 from lmcollapse.substrates.causal_lm.blocks import to_texts
-from lmcollapse.substrates.causal_lm.decoding import ancestral, filters
+from lmcollapse.substrates.causal_lm.decoding import ancestral, filters, spoken
 from lmcollapse.substrates.causal_lm.models import LanguageModel, boundaries
 from lmcollapse.substrates.causal_lm.options import ComputeOptions, SamplingOptions, ScoringOptions
 from lmcollapse.substrates.causal_lm.score import logits_of, over_windows
@@ -46,13 +46,15 @@ def edit(
         draws = torch.from_numpy(uniforms[places]).to(inputs.device)
         for logits, target in logits_of(module, inputs, labels):
             some, draws = draws[: len(target)], draws[len(target) :]
-            likely = logits.softmax(-1).gather(1, target[:, None])[:, 0] >= threshold
+            chances = logits.softmax(-1).gather(1, target[:, None])[:, 0]
+            likely = (chances >= threshold) | chances.isnan()
             logits[:, end] = -torch.inf
             drawn = ancestral(shape(target[:, None], logits), some)  # type: ignore[arg-type]  # it means any integers
             found.append(torch.where(likely & (target != end), drawn, target))
         return [torch.cat(found).cpu().numpy()]
 
     (values,) = over_windows(model, corpus, scoring, compute, progress, "edit", [np.int32], predict)
+    spoken([values])
     progress.say(f"edit: {np.mean(values != corpus.values):.2%} of the tokens are others now")
     assert corpus.offsets is not None
     edited = Corpus.of_stream(values, corpus.offsets, generation, prompt=np.arange(len(corpus)))

@@ -31,10 +31,11 @@ from lmcollapse.substrates.causal_lm.devices import (
     shrinking,
 )
 from lmcollapse.substrates.causal_lm.lora import adapted
+from lmcollapse.substrates.causal_lm.models import not_finite
 from lmcollapse.substrates.causal_lm.objective import Objective
 from lmcollapse.substrates.causal_lm.options import ComputeOptions, TrainOptions
 from lmcollapse.substrates.causal_lm.snapshots import Course, keep, put, restore, weights_of
-from lmcollapse.types import Diverged, Ints, Progress, UserError
+from lmcollapse.types import Diverged, Emptied, Ints, Progress
 
 RECORDS = 200
 """Most lines of history that a fit leaves."""
@@ -61,7 +62,7 @@ def fit(
     A record has the `step`, the `tokens` predicted so far, the step's `loss` (nats per token), `learning_rate` and
     `gradient_norm` (before clipping), `tokens_per_second` since the record before and the `utilisation`, which is the
     share of the measured matrix rate that the model's own products took; and `validation_loss` where there was a look.
-    Raises Diverged where the loss or the gradient is not finite.
+    Raises Diverged where the loss, the gradient or, at the end, a weight is not finite.
 
     bench : where the state of the fit is kept for a start after a kill; None for nowhere.
     passes : share of the blocks that counts as an epoch: it takes as many steps as so many blocks would.
@@ -118,6 +119,8 @@ def fit(
             looked = len(held) > 0 and (step % look == 0 or last)
             if looked:
                 figures["validation_loss"] = _validated(accelerator, ready, held, piece, device)
+                if not math.isfinite(figures["validation_loss"]):
+                    raise Diverged(step, loss, norm, f"its validation loss is {figures['validation_loss']}")
                 if course.best is None or figures["validation_loss"] < course.best:
                     course.best, course.waited, best = figures["validation_loss"], 0, weights_of(objective)
                 else:
@@ -140,6 +143,8 @@ def fit(
         adapter.merge_and_unload()
     if sharded:
         put(module, {name.removeprefix("module."): weight for name, weight in weights_of(objective).items()})
+    if broken := not_finite(module):  # the last step was too long, and no loss was computed after it
+        raise Diverged(course.step, loss, norm, f"{broken} is not finite")
     module.eval()  # type: ignore[no-untyped-call]
     return course.history
 
@@ -153,9 +158,10 @@ def _parts(blocks: Blocks, train: TrainOptions, seed: int) -> tuple[Blocks, Bloc
         blocks = Blocks(blocks.inputs, by_rows(labels, np.int32, places))
     held = round(train.validation * len(blocks))
     if train.validation and not 0 < held < len(blocks):
-        raise UserError(
+        raise Emptied(
             f"train.validation is {train.validation}, which is {held} of {len(blocks)} blocks: give a share that "
-            "leaves blocks on either side"
+            "leaves blocks on either side",
+            "model",
         )
     if not held:
         return blocks, blocks.take(np.arange(0))

@@ -227,10 +227,22 @@ def _check_index(index: Path, options: ModelOptions) -> None:
 
 
 def load_pretrained(options: ModelOptions) -> LanguageModel:
-    """A model folder, or a model of the hub, with its tokenizer."""
+    """A model folder, or a model of the hub, with its tokenizer; UserError for weights that are no finite numbers."""
     read_config(options)
     check_weights(options)
-    return LanguageModel(read_module(options), read_tokenizer(options))
+    model = LanguageModel(read_module(options), read_tokenizer(options))
+    if broken := not_finite(model.module):
+        raise UserError(f"the weights of '{options.name}' are no model: {broken} is not finite; give one that is whole")
+    return model
+
+
+def not_finite(module: PreTrainedModel) -> str | None:
+    """The first weight of a model that is NaN or infinite, in words; None where all are finite."""
+    for name, weight in module.named_parameters():
+        wrong = int((~torch.isfinite(weight)).sum())
+        if wrong:
+            return f"the weight {name} ({wrong:,} of its {weight.numel():,} numbers)"
+    return None
 
 
 def source_of(options: ModelOptions) -> tuple[str, dict[str, Any]]:

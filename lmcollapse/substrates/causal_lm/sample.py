@@ -21,7 +21,7 @@ from lmcollapse import processes
 from lmcollapse.files import write_atomically
 from lmcollapse.substrates.causal_lm.backends import Backend, backend_of, check_backend
 from lmcollapse.substrates.causal_lm.blocks import to_texts
-from lmcollapse.substrates.causal_lm.decoding import chooser, continue_prompts, shaped
+from lmcollapse.substrates.causal_lm.decoding import chooser, continue_prompts, shaped, spoken
 from lmcollapse.substrates.causal_lm.devices import (
     autocast,
     batch_that_fits,
@@ -46,7 +46,7 @@ from lmcollapse.substrates.causal_lm.shapes import network_of
 from lmcollapse.substrates.causal_lm.stepping import Job, Tokens
 from lmcollapse.substrates.causal_lm.watermark import processor
 from lmcollapse.substrates.causal_lm.writing import write
-from lmcollapse.types import Corpus, Floats, Ints, Progress, Silent, UserError
+from lmcollapse.types import Corpus, Emptied, Floats, Ints, Progress, Silent, UserError
 
 SHARD = 1 << 20
 """Tokens that are written before they are put aside: a killed step loses no more."""
@@ -75,9 +75,10 @@ def prompts_of(rows: Corpus, options: SamplingOptions, eos: int) -> tuple[Ints, 
     starts = {row: rows.tokens(row)[:length] for row in np.flatnonzero(rows.lengths >= length).tolist()}
     starts = {row: start for row, start in starts.items() if not (options.until_eos and start[-1] == eos)}
     if not starts:
-        raise UserError(
+        raise Emptied(
             f"sampling.prompt: no row of the {options.prompt} corpus has {length} tokens to prompt with (the longest "
-            f"has {rows.lengths.max(initial=0)}); lower sampling.prompt_tokens"
+            f"has {rows.lengths.max(initial=0)}); lower sampling.prompt_tokens",
+            "corpus",
         )
     return np.array(list(starts.values()), np.int64), np.array(list(starts), np.int64)
 
@@ -94,7 +95,8 @@ def sample(
     progress: Progress,
     bench: Path,
 ) -> Corpus:
-    """A corpus of at least as many tokens as wanted, and no document more than that takes.
+    """A corpus of at least as many tokens as wanted, and no document more than that takes. Raises Speechless
+    where the model has no distribution to draw from.
 
     options : settled ones; without `tokens`, as many as the human training part has.
     bos : whether BOS stands before a prompt, as it stood before the rows of the fit.
@@ -145,6 +147,7 @@ def _shard(bench: Path, first: int, size: int, writer: Writer, advance: Callable
     mine = range(first + processes.number(), first + size, together)
     parts = processes.gathered(writer.write(mine, lambda tokens: advance(together * tokens)))
     documents = [parts[document % together][document // together] for document in range(size)]
+    spoken(documents)  # of all processes, so that all of them end here
     if processes.is_first():
         _write_shard(file, documents)
     return documents
@@ -328,4 +331,4 @@ def sample_texts(
     compute = ComputeOptions(device=device)
     check_backend(settled, compute, config)
     with closing(Writer(model, np.array([[bos]]), settled, compute, seed, Silent())) as writer:
-        return list(to_texts(model.tokenizer, writer.write(range(n), lambda tokens: None)))
+        return list(to_texts(model.tokenizer, spoken(writer.write(range(n), lambda tokens: None))))

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from lmcollapse.substrates.causal_lm.beams import Beams
+from lmcollapse.substrates.causal_lm.decoding import NOTHING, readable
 from lmcollapse.substrates.causal_lm.network import Cache, Network, forward
 from lmcollapse.substrates.causal_lm.stepping import Job, Repeated, Tokens, at, at_each, hidden, read
 
@@ -37,6 +38,7 @@ class _Even:
 
     text : `(rows, places + 1)`; what is not written yet repeats the first token, so that penalties see no other.
     place : `(1,)` of the last token that is written, which is read next.
+    lost : whether there was no distribution to choose from; then every document is NOTHING.
     """
 
     def __init__(self, network: Network, job: Job, documents: Sequence[int]) -> None:
@@ -50,6 +52,7 @@ class _Even:
         self.text[:, : self.length] = prompts
         self.place = torch.full((1,), self.length - 1, device=network.device)
         self.places = torch.arange(places, device=network.device)
+        self.lost = torch.zeros((), dtype=torch.bool, device=network.device)
         self.draws = None if job.uniforms is None else job.uniforms(documents)
 
     def step(self) -> None:
@@ -63,14 +66,14 @@ class _Even:
             logits = job.shape(self.text[:, :width], logits)  # type: ignore[arg-type]  # it means any integers
         draws = None if self.draws is None else self.draws.index_select(1, place - (self.length - 1))[:, 0]
         place += 1
-        self.text.index_copy_(1, place, job.choose(logits, draws)[:, None])
+        self.text.index_copy_(1, place, readable(job.choose(logits, draws), self.lost)[:, None])
 
     def write(self) -> list[Tokens]:
         step = Repeated(self.step, self.network.device)
         for places in range(self.length, self.length + self.job.new_tokens):
             step.take(self.cache.reserve(places))
             self.job.advance(len(self.text))
-        return list(self.text[:, self.length :].cpu().numpy().astype(np.int32))
+        return list(self.text[:, self.length :].masked_fill(self.lost, NOTHING).cpu().numpy().astype(np.int32))
 
 
 class _Uneven:
@@ -80,6 +83,7 @@ class _Uneven:
     text : `(rows, places + 1)`; what is not written yet repeats the first token, so that penalties see no other.
     place : `(rows,)` of the last token that is written, which is read next.
     ended : `(rows,)` whether the last step ended the row's document.
+    lost : whether there was no distribution to choose from; then every document that ends is NOTHING.
     """
 
     def __init__(self, network: Network, job: Job, documents: Sequence[int], rows: int) -> None:
@@ -90,6 +94,7 @@ class _Uneven:
         self.text = torch.zeros(rows, places + 1, dtype=torch.long, device=network.device)
         self.place = torch.zeros(rows, dtype=torch.long, device=network.device)
         self.ended = torch.zeros(rows, dtype=torch.bool, device=network.device)
+        self.lost = torch.zeros((), dtype=torch.bool, device=network.device)
         self.draws = torch.zeros(rows, job.new_tokens, dtype=torch.float64, device=network.device)
         self.places = torch.arange(places, device=network.device)
         self.document: list[int | None] = [None] * rows
@@ -127,7 +132,7 @@ class _Uneven:
         if job.shape is not None:
             logits = job.shape(self.text[:, :width], logits)  # type: ignore[arg-type]
         step = place - (self.length - 1)
-        chosen = job.choose(logits, None if job.uniforms is None else self.draws[every, step])
+        chosen = readable(job.choose(logits, None if job.uniforms is None else self.draws[every, step]), self.lost)
         self.ended.copy_((chosen == job.stop) | (step + 1 == job.new_tokens))
         self.text[every, place + 1] = chosen
         place += 1
@@ -148,7 +153,7 @@ class _Uneven:
         ended = [row for row in self.ended.nonzero()[:, 0].tolist() if self.document[row] is not None]
         if not ended:
             return
-        written = self.text[ended].cpu().numpy().astype(np.int32)
+        written = self.text[ended].masked_fill(self.lost, NOTHING).cpu().numpy().astype(np.int32)
         for row, tokens, last in zip(ended, written, self.place[ended].tolist(), strict=True):
             number = self.document[row]
             assert number is not None

@@ -20,6 +20,8 @@ from lmcollapse.types import Corpus, Documents, Floats, Human, Ints, Progress, S
 
 AT_ONCE = 2**22
 """Probabilities that are held at once."""
+SMALLEST = 1e-200
+"""Numbers below lose digits, or are none any more."""
 TOGETHER = 512
 """Documents that are written in step, and share a random stream."""
 
@@ -47,7 +49,7 @@ class NGram(Options):
     """kneser_ney: interpolated, with lower orders; add: a constant is added to each count."""
     discount: float | None = Field(None, gt=0, lt=1)
     """kneser_ney: taken off each count; null to estimate it for each order."""
-    add: float = Field(0.01, gt=0)
+    add: float = Field(0.01, ge=1e-100, le=1e100)
     """add: the constant."""
     temperature: float = Field(1.0, gt=0)
     """Sampling: probabilities go as p^(1 / temperature)."""
@@ -134,7 +136,7 @@ class NGram(Options):
             tokens = np.empty(len(writing), np.int32)
             for some in _parts(len(writing), model.model.vocabulary):
                 chances = model.model.distributions(contexts[some])
-                ends = np.cumsum(chances ** (1 / self.temperature) if self.temperature != 1 else chances, axis=1)
+                ends = np.cumsum(_tempered(chances, self.temperature) if self.temperature != 1 else chances, axis=1)
                 drawn = uniforms[writing[some], place] * ends[:, -1]
                 tokens[some] = (ends <= drawn[:, None]).sum(axis=1).clip(max=model.model.vocabulary - 1)
             text[writing, before + place] = tokens
@@ -155,7 +157,8 @@ class NGram(Options):
                 chances = model.model.distributions(ngrams[some, :-1])
                 best, right = chances.argmax(axis=1), ngrams[some, -1]
                 here = np.arange(len(right))
-                scores.nats[some] = -np.log(chances[here, right])
+                with np.errstate(divide="ignore"):  # a token of no probability has infinitely many nats
+                    scores.nats[some] = -np.log(chances[here, right])
                 scores.confidence[some], scores.correct[some] = chances[here, best], best == right
                 advance(len(right))
         lengths = np.asarray(corpus.lengths, np.int64)
@@ -179,6 +182,20 @@ class NGram(Options):
     def load(self, folder: Path) -> Fitted:
         """What `save` wrote."""
         return Fitted(load(folder), _tokenizer(folder))
+
+
+def _tempered(chances: Floats, temperature: float) -> Floats:
+    """`(contexts, vocabulary)` chances^(1 / temperature), not normalised; some chance is left in every row.
+
+    At low temperatures all powers may be too small for a number; those rows are taken relative to the likeliest token.
+    """
+    power = 1 / np.float64(temperature) if temperature >= SMALLEST else np.inf
+    powers: Floats = chances**power
+    small = powers.max(axis=1) < SMALLEST
+    if small.any():
+        some = chances[small]
+        powers[small] = (some / some.max(axis=1, keepdims=True)) ** power
+    return powers
 
 
 def _tokenizer(folder: Path) -> Any:

@@ -105,7 +105,7 @@ def contexts_and_tokens(rows: list[Ints], start: int, order: int) -> Ints:
     """`(tokens, order)`: every token of every row, after the tokens before it."""
     padded = [np.concatenate([np.full(order - 1, start), row]) for row in rows]
     windows = [np.lib.stride_tricks.sliding_window_view(row, order) for row in padded if len(row) >= order]
-    return np.concatenate(windows).astype(np.int64)
+    return np.concatenate([np.empty((0, order), np.int64), *windows]).astype(np.int64)
 
 
 def _keys(ngrams: Ints, vocabulary: int) -> Ints:

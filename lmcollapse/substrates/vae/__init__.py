@@ -14,7 +14,7 @@ from pydantic import Field
 
 from lmcollapse.options import Options
 from lmcollapse.records import HISTORY
-from lmcollapse.types import Corpus, Human, Images, Latents, Progress, Scores, Start
+from lmcollapse.types import Corpus, Human, Images, Latents, Progress, Scores, Speechless, Start
 
 if TYPE_CHECKING:
     import torch
@@ -147,6 +147,8 @@ class VAE(Options):
                     pixels = (rng.random(pixels.shape) < pixels).astype(np.float32)
                 elif self.output == "draw":
                     pixels = pixels + float(network.deviation()) * rng.standard_normal(pixels.shape, np.float32)
+                if not np.isfinite(pixels).all():
+                    raise Speechless("its pixels are not finite numbers; lower learning_rate")
                 parts.append(np.round(pixels.clip(0, 1) * 255).astype(np.uint8).transpose(0, 2, 3, 1))
                 advance(count)
         return Corpus.of_images(np.concatenate(parts), generation)

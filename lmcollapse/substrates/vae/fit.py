@@ -84,7 +84,7 @@ def fit(
                 sums += torch.stack([reconstruction.detach().sum(), divergence.detach().sum()]).double()
             parts = (sums / len(here)).tolist()
             if not math.isfinite(sum(parts)):
-                raise Diverged(min(steps, (epoch + 1) * in_epoch), sum(parts), math.nan)
+                raise Diverged(min(steps, (epoch + 1) * in_epoch), sum(parts), math.nan, option="learning_rate")
             advance(len(here), loss=sum(parts))
             speed = len(here) / max(time.monotonic() - began, 1e-9)
             began = time.monotonic()
@@ -93,6 +93,9 @@ def fit(
             if time.monotonic() - kept > KEEP_SECONDS and epoch + 1 < epochs:
                 _keep(network, optimizer, history, bench / STATE)
                 kept = time.monotonic()
+    broken = [name for name, weight in network.named_parameters() if not weight.isfinite().all()]
+    if broken:  # the last step was too long, and no loss was computed after it
+        raise Diverged(steps, sum(parts), math.nan, f"the weight {broken[0]} is not finite", option="learning_rate")
     return Fitted(network.eval(), history)
 
 
