@@ -17,7 +17,7 @@ from lmcollapse.catalog import find
 from lmcollapse.config import DetectorOptions
 from lmcollapse.detectors import Known, Suspects
 from lmcollapse.detectors.actions import chosen, weights
-from lmcollapse.files import parse_json, write_atomically
+from lmcollapse.files import local, parse_json, write_atomically
 from lmcollapse.measure import Unit, read_texts
 from lmcollapse.metrics.detection import auc, rate
 from lmcollapse.options import bind, options_of
@@ -115,7 +115,7 @@ def _pool(pool: Path, column: str, document: Unit) -> tuple[pa.Table, list[str]]
     inside = pool / "corpus" / "corpus.parquet"
     pool = inside if inside.is_file() else pool
     if pool.suffix == ".parquet":
-        table = pq.read_table(pool)
+        table = pq.read_table(local(pool))
     elif pool.suffix in KINDS:
         with pool.open(encoding="utf-8") as lines:
             rows = [parse_json(line) for line in lines if line.strip()]

@@ -51,7 +51,7 @@ def members_of(path: Path) -> list[Path]:
 def holder(path: Path) -> str | None:
     """Who holds a run directory, "process 123 on somewhere", as far as can be told without touching its lock."""
     try:
-        words = (path / LOCK).read_text(encoding="utf-8").split()
+        words = files.regular(path / LOCK).read_text(encoding="utf-8").split()
         process, host, began = int(words[1]), words[3], float(words[5])
     except (OSError, ValueError, IndexError):
         return None
@@ -145,7 +145,7 @@ def _damaged_line(file: Path, generation: int, why: str) -> UserError:
 def read_record(folder: Path) -> dict[str, Any] | None:
     """The record of a finished step, None where there is none that can be read (then the step is made again)."""
     try:
-        record = files.parse_json((folder / RECORD).read_bytes())
+        record = files.parse_json(files.regular(folder / RECORD).read_bytes())
     except (OSError, ValueError):
         return None
     return record if isinstance(record, dict) and _whole(record) else None

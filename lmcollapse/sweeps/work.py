@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from lmcollapse import processes
-from lmcollapse.files import write_atomically
+from lmcollapse.files import regular, write_atomically
 from lmcollapse.loop import run
 from lmcollapse.progress import number, shown
 from lmcollapse.records import holder
@@ -107,7 +107,7 @@ def error_file(out: Path, run: Path) -> Path:
 def failure(out: Path, run: Path) -> str | None:
     """Why a run failed when it was last made, in a line; None where it did not."""
     try:
-        return error_file(out, run).read_text(encoding="utf-8").partition("\n")[0]
+        return regular(error_file(out, run)).read_text(encoding="utf-8", errors="replace").partition("\n")[0]
     except OSError:
         return None
 

@@ -31,6 +31,7 @@ from transformers import (
 )
 from transformers.utils import logging
 
+from lmcollapse.files import expanded
 from lmcollapse.records import sound
 from lmcollapse.substrates.causal_lm.options import ModelOptions
 from lmcollapse.types import UserError
@@ -240,7 +241,7 @@ def source_of(options: ModelOptions) -> tuple[str, dict[str, Any]]:
         from lmcollapse import smollm2
 
         return str(smollm2.path()), trust
-    folder = Path(options.name).expanduser()
+    folder = expanded(options.name)
     if folder.is_dir():
         if options.revision is not None:
             raise UserError(f"model.revision has no effect on a local folder ('{options.name}'): leave it out")

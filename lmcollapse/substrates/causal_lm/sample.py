@@ -18,7 +18,7 @@ from torch import Tensor
 from transformers import LogitsProcessorList, PretrainedConfig
 
 from lmcollapse import processes
-from lmcollapse.files import write_atomically
+from lmcollapse.files import local, write_atomically
 from lmcollapse.substrates.causal_lm.backends import Backend, backend_of, check_backend
 from lmcollapse.substrates.causal_lm.blocks import to_texts
 from lmcollapse.substrates.causal_lm.decoding import Tokens, chooser, continue_prompts, shaped
@@ -161,7 +161,7 @@ def _write_shard(file: Path, documents: Sequence[Tokens]) -> None:
 def _read_shard(file: Path) -> list[Tokens] | None:
     """A shard, if it is there and whole."""
     try:
-        column = pq.read_table(file, page_checksum_verification=True).combine_chunks().column("tokens").chunk(0)
+        column = pq.read_table(local(file), page_checksum_verification=True).combine_chunks().column("tokens").chunk(0)
     except (OSError, ValueError, KeyError):  # not there, or damaged: then it is written again
         return None
     ends = np.cumsum(np.asarray(column.value_lengths(), np.int64))
