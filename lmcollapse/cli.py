@@ -23,6 +23,7 @@ from tyro.conf import Positional, arg
 import lmcollapse
 from lmcollapse import processes
 from lmcollapse.executors.where import Where
+from lmcollapse.files import inside
 from lmcollapse.types import UserError
 
 if TYPE_CHECKING:
@@ -165,7 +166,7 @@ def run(
         run(experiment, out, progress)
     print(f"run: {out}")
     if figures:
-        plot((out,), out=out / "figures")
+        plot((out,), out=inside(out / "figures", out))
 
 
 def sweep(
@@ -203,7 +204,7 @@ def sweep(
     if outcome.elsewhere:
         print(f"other processes are making {len(outcome.elsewhere)} of the runs: {', '.join(outcome.elsewhere)}")
     elif figures and planned.runs:
-        plot((planned.out,), out=planned.out / "figures")
+        plot((planned.out,), out=inside(planned.out / "figures", planned.out))
     if outcome.failed:
         sys.exit(1)
 
@@ -474,7 +475,7 @@ def advise(
         from lmcollapse.figures.advise import draw
         from lmcollapse.figures.style import save
 
-        (out / "figures").mkdir(exist_ok=True)
+        inside(out / "figures", out).mkdir(exist_ok=True)
         for file in save(draw(found), out / "figures", "advise"):
             print(file, file=sys.stderr if json_ else sys.stdout)
 
@@ -536,7 +537,7 @@ def reproduce(
         runs = sweep.runs
         words = ["lmcollapse", "reproduce", name, *overrides, *(["--scale", scale] if scale != "small" else [])]
         judged = judge(reproduction, runs, scale, " ".join(words))
-    write(judged, out / "results")
+    write(judged, inside(out / "results", out))
     files = draw_all(judged, runs, out / "results")
     if json_:
         print(json.dumps({**judged.about, "findings": [asdict(finding) for finding in judged.findings]}))

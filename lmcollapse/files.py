@@ -72,6 +72,13 @@ def regular(path: Path) -> Path:
     return path
 
 
+def inside(path: Path, folder: Path) -> Path:
+    """The same path; UserError where a link on it leads out of the folder."""
+    if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
+        raise UserError(f"{path} is a link that leads out of {folder}, or is in one; remove it")
+    return path
+
+
 def local(path: Path) -> str:
     """A path as libraries want it that take `s3:mine` for an address on the network: from the root on."""
     return str(path.absolute())

@@ -157,8 +157,7 @@ class Run:
             "seed": seed,
         }
         folder = self.path / name
-        if not folder.parent.resolve().is_relative_to(self.path.resolve()):
-            raise UserError(f"{folder.parent} is a link that leads out of the run directory; remove it")
+        files.inside(folder.parent, self.path)
         record = processes.agree(self._finished(folder, ingredients) if processes.is_first() else None)
         if record is None:
             with self._alone(name, ingredients):

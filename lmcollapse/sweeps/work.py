@@ -20,11 +20,9 @@ from lmcollapse.loop import run
 from lmcollapse.progress import number, shown
 from lmcollapse.records import holder
 from lmcollapse.store import InUse
-from lmcollapse.sweeps.plan import Cell, Sweep
+from lmcollapse.sweeps.mending import mend
+from lmcollapse.sweeps.plan import ERRORS, Cell, Sweep
 from lmcollapse.types import Diverged, Progress, Silent, UserError
-
-ERRORS = "errors"
-"""The folder, in that of a sweep, of what went wrong with a run."""
 
 
 @dataclass
@@ -50,10 +48,12 @@ def work(
     may have come to different points of it.
 
     cells : only these.
-    retry : take up runs, too, that had failed before this call.
+    retry : take up runs, too, that had failed before this call, and those of which a finished step is damaged.
     """
     sweep.begin()
     told, outcome = OneOfMany(progress or Silent()), Outcome()
+    if retry and cells is None:
+        mend(sweep, told)
     cells = sweep.cells if cells is None else cells
     before = {cell.name: stamp(sweep.out, cell) for cell in cells} if retry else {}
     while True:
