@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from lmcollapse import cli, files
@@ -26,6 +27,7 @@ from lmcollapse.records import LOCK, MANIFEST, METRICS, RECORD, damaged, is_prun
 from lmcollapse.sharing import Peers
 from lmcollapse.status import status
 from lmcollapse.store import Part, open_run
+from lmcollapse.substrates.causal_lm.sample import _read_shard, _write_shard
 from lmcollapse.types import Silent, UserError
 from lmcollapse.verify import verify
 from lmcollapse.verify.same import different_files
@@ -300,3 +302,17 @@ def test_streams_that_are_full_closed_or_of_few_letters(tmp_path: Path) -> None:
     assert ended(f"lm status {out} | (exec <&-; sleep 3)") == (0, "")
     assert ended(f"lm status {out} >&-") == (0, "")
     assert ended(f"lm list; lm verdicts {out}", PYTHONIOENCODING="ascii") == (0, "")
+
+
+def test_a_damaged_shard_is_written_again(tmp_path: Path) -> None:
+    """Checksums of its pages alone would not see a change in what describes them."""
+    file = tmp_path / "documents_000000000.parquet"
+    documents = [np.array([3, 1, 4], np.int32), np.array([], np.int32), np.array([1, 5], np.int32)]
+    _write_shard(file, documents)
+    assert [list(document) for document in _read_shard(file) or ()] == [[3, 1, 4], [], [1, 5]]
+    content = file.read_bytes()
+    for place in range(len(content)):
+        changed = bytearray(content)
+        changed[place] ^= 1 << place % 8
+        file.write_bytes(changed)
+        assert _read_shard(file) is None
