@@ -24,6 +24,8 @@ from lmcollapse.options import bind, options_of
 from lmcollapse.types import Bools, Floats, Progress, Silent, UserError
 
 KINDS = (".parquet", ".jsonl", ".ndjson", ".json")
+INSIDE = Path("corpus", "corpus.parquet")
+"""What is read of a generation of a run."""
 PROBABILITY, WEIGHT = "synthetic_probability", "weight"
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
@@ -80,7 +82,8 @@ def filter_pool(
     progress = progress or Silent()
     if out.suffix not in KINDS:
         raise UserError(f"{out}: give a name that ends in .parquet or .jsonl, which says how it is written")
-    if out.exists() and any(out.samefile(file) for file in (pool, human) if file.exists()):
+    read = [file for given in (pool, human, synthetic) if given for file in (given, given / INSIDE)]
+    if out.exists() and any(out.samefile(file) for file in read if file.exists()):
         raise UserError(f"{out} is one of the files that are read; give another one with --out")
     table, texts = _pool(pool, column, document)
     known = Known(
@@ -112,7 +115,7 @@ def _pool(pool: Path, column: str, document: Unit) -> tuple[pa.Table, list[str]]
     texts = list(read_texts(pool, column, document))
     if not texts:
         raise UserError(f"{pool}: holds no text; give a text, parquet or JSON-lines file")
-    inside = pool / "corpus" / "corpus.parquet"
+    inside = pool / INSIDE
     pool = inside if inside.is_file() else pool
     if pool.suffix == ".parquet":
         table = pq.read_table(local(pool))

@@ -113,6 +113,20 @@ def test_a_pipe_is_no_text(kind: str, tmp_path: Path, capsys: pytest.CaptureFixt
     assert not (tmp_path / "run").exists()
 
 
+def test_what_is_read_is_not_written_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text, other = text_file(tmp_path / "human.txt"), tmp_path / "synthetic.jsonl"
+    other.write_text(json.dumps({"text": "a text"}) + "\n")
+    (tmp_path / "generation_000" / "corpus").mkdir(parents=True)
+    inside = tmp_path / "generation_000" / "corpus" / "corpus.parquet"
+    inside.write_bytes(b"mine")
+    for out, words in ((other, ("--synthetic", other)), (inside, ("--synthetic", tmp_path / "generation_000"))):
+        before = out.read_bytes()
+        assert "one of the files that are read" in said(
+            capsys, "filter", text, "--human", text, *words, "--out", out, "--detector", "classifier"
+        )
+        assert out.read_bytes() == before
+
+
 # names
 
 
