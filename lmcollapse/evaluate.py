@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from lmcollapse.files import regular
 from lmcollapse.metrics.accuracy import accuracy
 from lmcollapse.metrics.calibration import calibration
 from lmcollapse.metrics.cross_entropy_bands import cross_entropy_bands
@@ -85,7 +86,7 @@ def evaluate(
 def _read(text: Path) -> str:
     try:
         # newlines as they are: bits per byte counts the bytes of the file
-        document = text.read_bytes().decode("utf-8")
+        document = regular(text).read_bytes().decode("utf-8")
     except OSError as error:
         raise UserError(f"{text}: cannot be read ({error.strerror}); give a UTF-8 text file") from None
     except UnicodeDecodeError as error:

@@ -17,7 +17,7 @@ from lmcollapse.catalog import find
 from lmcollapse.config import DetectorOptions
 from lmcollapse.detectors import Known, Suspects, probabilities
 from lmcollapse.detectors.actions import chosen, weights
-from lmcollapse.files import parse_json, write_atomically
+from lmcollapse.files import local, parse_json, write_atomically
 from lmcollapse.metrics.detection import auc, rate
 from lmcollapse.metrics.intervals import NORMAL
 from lmcollapse.options import bind, options_of
@@ -25,6 +25,8 @@ from lmcollapse.texts import Unit, file_of, read_texts
 from lmcollapse.types import Bools, Floats, Progress, Silent, UserError
 
 KINDS = (".parquet", ".jsonl", ".ndjson", ".json")
+INSIDE = Path("corpus", "corpus.parquet")
+"""What is read of a generation of a run."""
 PROBABILITY, WEIGHT = "synthetic_probability", "weight"
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
@@ -81,7 +83,8 @@ def filter_pool(
     progress = progress or Silent()
     if out.suffix not in KINDS:
         raise UserError(f"{out}: give a name that ends in .parquet or .jsonl, which says how it is written")
-    if out.exists() and any(out.samefile(file) for file in (pool, human) if file.exists()):
+    read = [file for given in (pool, human, synthetic) if given for file in (given, given / INSIDE)]
+    if out.exists() and any(out.samefile(file) for file in read if file.exists()):
         raise UserError(f"{out} is one of the files that are read; give another one with --out")
     table, texts = _pool(pool, column, document)
     known = Known(
@@ -116,7 +119,7 @@ def _pool(pool: Path, column: str, document: Unit) -> tuple[pa.Table, list[str]]
         raise UserError(f"{pool}: holds no text; give a text, parquet or JSON-lines file")
     pool = file_of(pool)
     if pool.suffix == ".parquet":
-        table = pq.read_table(pool)
+        table = pq.read_table(local(pool))
     elif pool.suffix in KINDS:
         with pool.open(encoding="utf-8") as lines:
             rows = [parse_json(line) for line in lines if line.strip()]

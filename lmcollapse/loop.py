@@ -16,6 +16,7 @@ from typing import Any, cast
 from lmcollapse import processes
 from lmcollapse.chains import experiment_of
 from lmcollapse.config import Config, difference
+from lmcollapse.files import inside
 from lmcollapse.manifest import begin, changed_since, note_ending
 from lmcollapse.options import bind
 from lmcollapse.readings import flat
@@ -41,7 +42,7 @@ def run(config: Config, out: Path, progress: Progress | None = None, part: Part 
     substrate.check(config.start)
     places = [out]
     if config.population is not None and not config.of_chains:
-        places = [out / member_name(number) for number in range(config.population.members)]
+        places = [inside(out / member_name(number), out) for number in range(config.population.members)]
     with ExitStack() as held:
         runs = [held.enter_context(open_run(place, progress or Silent(), part)) for place in places]
         settled = [settle(here, config, substrate) for here in runs]

@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from lmcollapse.files import local
 from lmcollapse.spool import Spool, Texts, ends, joined
 from lmcollapse.types import HUMAN, Corpus, Documents, Human, Images, Ints, Latents, Pixels, Scores, TokenScores
 
@@ -62,7 +63,7 @@ def _write(columns: dict[str, Any], file: Path, born: Mapping[str, Any] | None =
     if born is not None:
         metadata[BORN] = json.dumps(born, sort_keys=True, allow_nan=False)
     schema = pa.schema(kinds, metadata or None)
-    with pq.ParquetWriter(file, schema, compression="zstd") as writer:
+    with pq.ParquetWriter(local(file), schema, compression="zstd") as writer:
         for first, beyond in groups:
             group = {name: table[name].slice(first, beyond - first) for name in columns}
             # offsets of a slice count from the beginning of the whole, which 32 bits may not do
@@ -148,7 +149,7 @@ def write_corpus(corpus: Corpus, file: Path, born: Mapping[str, Any] | None = No
 
 def read_born(file: Path) -> dict[str, Any] | None:
     """What a corpus file says of where its rows come from; None where it says nothing."""
-    metadata = pq.read_schema(file).metadata or {}
+    metadata = pq.read_schema(local(file)).metadata or {}
     born: dict[str, Any] | None = json.loads(metadata[BORN]) if BORN in metadata else None
     if not isinstance(born, dict | None):
         raise ValueError(f"{file}: its metadata has no JSON object")
@@ -157,7 +158,7 @@ def read_born(file: Path) -> dict[str, Any] | None:
 
 def read_corpus(file: Path) -> Corpus:
     """What `write_corpus` wrote. Raises ValueError where a row lacks something."""
-    with pq.ParquetFile(file, buffer_size=BUFFER) as table:
+    with pq.ParquetFile(local(file), buffer_size=BUFFER) as table:
         names = table.schema_arrow.names
         if "image" in names:
             values: Pixels | Ints = _from_images(table.read(["image"]).column("image"))
@@ -215,7 +216,7 @@ def _texts(table: pq.ParquetFile, name: str) -> Texts:
 
 def read_first_images(file: Path, most: int) -> Pixels:
     """The first images of a corpus or of human images."""
-    batch = next(pq.ParquetFile(file).iter_batches(most, columns=["image"]))
+    batch = next(pq.ParquetFile(local(file)).iter_batches(most, columns=["image"]))
     return _from_images(batch.column(0))
 
 
@@ -235,7 +236,7 @@ def read_human(folder: Path) -> Human[Any]:
 
 def read_part(file: Path) -> Any:
     """One part of it."""
-    with pq.ParquetFile(file, buffer_size=BUFFER) as table:
+    with pq.ParquetFile(local(file), buffer_size=BUFFER) as table:
         sources = _texts(table, "source")
         if "image" in table.schema_arrow.names:
             return Images(_from_images(table.read(["image"]).column("image")), list(sources))
@@ -261,7 +262,7 @@ def write_scores(scores: Scores, file: Path) -> None:
 
 def read_scores(file: Path) -> Scores:
     """What `write_scores` wrote."""
-    table = pq.read_table(file).combine_chunks()
+    table = pq.read_table(local(file)).combine_chunks()
     by_token = None
     if "token_nats" in table.column_names:
         by_token = TokenScores(

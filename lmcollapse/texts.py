@@ -7,7 +7,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Literal
 
-from lmcollapse.files import parse_json
+from lmcollapse.files import local, parse_json, regular
 from lmcollapse.options import suggestion
 from lmcollapse.parquet import column_of
 from lmcollapse.records import sound
@@ -32,9 +32,12 @@ def read_texts(file: Path, column: str = "text", document: Unit = "auto") -> Ite
     file = file_of(file)
     kind = {".parquet": _parquet, ".jsonl": _json_lines, ".ndjson": _json_lines, ".json": _json_lines}.get(file.suffix)
     try:
+        regular(file)
         yield from kind(file, column) if kind else _documents(file, document)
     except OSError as error:
-        raise UserError(f"{file}: cannot be read ({error.strerror or error})") from None
+        raise UserError(
+            f"{file}: cannot be read ({error.strerror or error}); give a text, parquet or JSON-lines file"
+        ) from None
     except UnicodeDecodeError as error:
         raise UserError(f"{file}: not UTF-8 (byte {error.start} of a line: {error.reason}); save it as UTF-8") from None
 
@@ -44,7 +47,7 @@ def _parquet(file: Path, column: str) -> Iterator[str]:
     import pyarrow.parquet as pq
 
     try:
-        table = pq.ParquetFile(sound(file))
+        table = pq.ParquetFile(local(sound(file)))
         if column not in table.schema_arrow.names:
             raise UserError(f"{file}: has no column '{column}'" + suggestion(column, table.schema_arrow.names))
         for piece in column_of(table, column):

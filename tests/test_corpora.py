@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -368,10 +369,23 @@ def test_a_damaged_cache_is_built_again(package: Path, damage: bytes) -> None:
     built = read_shop()
     (path,) = cache_folder("docs").iterdir()
     content = path.read_bytes()
-    for broken in (damage, content[:-20], content.replace(b"Give", b"give", 1)):
+    changed = [bytes(c ^ (place == at) for at, c in enumerate(content)) for place in (0, 40, 70, 90, 120)]
+    for broken in (damage, content[:-20], content.replace(b"Give", b"give", 1), *changed):
         path.write_bytes(broken)
         assert read_shop() == built
         assert path.read_bytes() == content
+
+
+def test_a_cache_that_cannot_be_written_to_is_no_reason_to_stop(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    built = read_shop()
+    (path,) = cache_folder("docs").iterdir()
+    path.unlink()
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(docs_module, "_write", full)
+    assert read_shop() == built and not list(cache_folder("docs").iterdir())
 
 
 def test_what_docs_refuses(package: Path) -> None:

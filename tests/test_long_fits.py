@@ -91,6 +91,19 @@ def test_a_damaged_state_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert same(whole, fitted(bench=tmp_path)[0], rtol=0, atol=0)
 
 
+def test_a_record_of_a_state_that_was_changed_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As by a bit that makes another digit of a step, a loss or a name."""
+    whole, history = fitted()
+    killed_at(11, monkeypatch, bench=tmp_path, checkpoint_steps=4)
+    record = tmp_path / "fit.json"
+    content = record.read_bytes()
+    for there, other in ((b'"step": 8', b'"step": 9'), (b'"tokens": ', b'"tokens": 1'), (b"fit_0", b"../fit_0")):
+        assert there in content
+        record.write_bytes(content.replace(there, other, 1))
+        again, at_last = fitted(bench=tmp_path)
+        assert same(whole, again, rtol=0, atol=0) and without_times(at_last) == without_times(history)
+
+
 def test_the_state_is_kept_by_time_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     killed_at(20, monkeypatch, bench=tmp_path, checkpoint_minutes=1e-9)
     assert (tmp_path / "fit_000000016.safetensors").is_file()

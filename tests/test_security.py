@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -176,6 +177,66 @@ def test_no_command_runs_what_a_model_folder_brings(
         assert whole or status == 2 or embedding in words, (words, said)
     if not whole:
         assert not (tmp_path / "run").exists()
+
+
+def changed(name: str, change: Callable[[Any], Any]) -> Callable[[Path], None]:
+    """A change of a JSON file in a model folder."""
+    return lambda folder: edit(folder / name, change)
+
+
+LIES: dict[str, tuple[Callable[[Path], None], str]] = {
+    "attention from the hub": (
+        changed("config.json", lambda c: c.update(_attn_implementation="evil/kernel")),
+        "fetch and run code",
+    ),
+    "attention from the hub, further in": (
+        changed("config.json", lambda c: c.update(text_config={"attn_implementation": "kernels-community/x"})),
+        "fetch and run code",
+    ),
+    "layers without end": (changed("config.json", lambda c: c.update(n_layer=10**9)), "n_layer 1,000,000,000"),
+    "fewer layers than none": (changed("config.json", lambda c: c.update(n_layer=-1)), "n_layer -1"),
+    "no heads": (changed("config.json", lambda c: c.update(n_head=0)), "cannot be loaded"),
+    "a width that is a list": (changed("config.json", lambda c: c.update(n_embd=[1])), "cannot be loaded"),
+    "nested without end": (lambda folder: (folder / "config.json").write_text("[" * 10**5), "cannot be loaded"),  # type: ignore[dict-item]
+    "ids below zero": (changed("tokenizer.json", lambda c: c["model"]["vocab"].update(a=-5)), "cannot be loaded"),
+    "ids beyond all": (changed("tokenizer.json", lambda c: c["model"]["vocab"].update(a=4 * 10**9)), "beyond 31 bits"),
+    "ids that the model lacks": (
+        changed("tokenizer.json", lambda c: c["model"]["vocab"].update(a=5000)),
+        "token 5,000",
+    ),
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_a_model_folder_that_lies_is_refused(
+    lie: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is fetched, built or waited for without end on the word of its configuration."""
+    monkeypatch.setattr("transformers.integrations.hub_kernels.get_kernel", lambda *_, **__: pytest.fail("fetched"))
+    change, message = LIES[lie]
+    model, text = tiny("gpt2", tmp_path / "model"), text_file(tmp_path / "human.txt", count=60)
+    change(model)
+    (tmp_path / "c.yaml").write_text(
+        yaml.safe_dump(
+            {
+                "generations": 1,
+                "corpus": {"kind": "files", "path": str(text)},
+                "model": {"name": str(model)},
+                "train": {"steps": 1, "block_size": 32},
+                "compute": {"device": "cpu"},
+            }
+        )
+    )
+    began = time.monotonic()
+    for words in (
+        ("evaluate", model, "--text", text),
+        ("run", tmp_path / "c.yaml", "--out", tmp_path / "run", "--no-figures"),
+    ):
+        capsys.readouterr()
+        assert called(*words) == 2, words
+        said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("lmcollapse: ")]
+        assert len(said) == 1 and message in said[0], said
+    assert time.monotonic() - began < 60 and not (tmp_path / "run").exists()
 
 
 def test_code_of_a_model_runs_when_it_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -95,6 +95,21 @@ def test_another_file_is_refused(changed: str, name: str, registry: Registry, mo
     assert registry.left() == set()
 
 
+@pytest.mark.parametrize("name", ["config.json", smollm2.MARKER])
+@pytest.mark.parametrize("content", [None, b"", b"{", b"[]", b'{"a": 1}'])
+def test_a_damaged_model_is_not_used_and_is_made_again(registry: Registry, name: str, content: bytes | None) -> None:
+    file = smollm2.fetch() / name
+    whole = file.read_bytes()
+    if content is None:
+        file.unlink()
+    else:
+        file.write_bytes(content)
+    with pytest.raises(UserError, match="or damaged there; run `lmcollapse fetch smollm2`"):
+        smollm2.path()
+    smollm2.fetch()
+    assert registry.conversions == 2 and file.read_bytes() == whole and smollm2.path() == file.parent
+
+
 def test_what_was_not_fetched_says_how_to(registry: Registry) -> None:
     with pytest.raises(UserError, match="run `lmcollapse fetch smollm2` first"):
         smollm2.path()

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
+from lmcollapse.cli import main
 from lmcollapse.config import parse
+from lmcollapse.executors.carry_out import carry_out
+from lmcollapse.executors.where import Where
 from lmcollapse.loop import run
-from lmcollapse.records import is_pruned, read_manifest, read_metrics, read_record
+from lmcollapse.records import RECORD, is_pruned, read_manifest, read_metrics, read_record
 from lmcollapse.sharing import Peers
 from lmcollapse.store import Part, open_run
 from lmcollapse.sweeps import plan, runs_in, work
@@ -276,3 +281,87 @@ def test_killed_anywhere_it_ends_with_the_same_bytes(given: dict[str, Any], tmp_
     for one, other in zip(whole.cells, plan(given, out).cells, strict=True):
         assert different_files(one.path, other.path) == []
         assert len(read_metrics(other.path)) == 3
+
+
+FAULTS: dict[str, Callable[[Path], object]] = {
+    "a bit is flipped": lambda step: flip(next(file for file in sorted(step.iterdir()) if file.name != RECORD)),
+    "a file is gone": lambda step: next(file for file in sorted(step.iterdir()) if file.name != RECORD).unlink(),
+    "the record is damaged": lambda step: flip(step / RECORD),
+    "the folder is gone": shutil.rmtree,
+}
+
+
+def flip(file: Path) -> None:
+    """One bit of a file, with its time as it was."""
+    content, about = bytearray(file.read_bytes()), file.stat()
+    content[len(content) // 2] ^= 4
+    file.write_bytes(content)
+    os.utime(file, ns=(about.st_atime_ns, about.st_mtime_ns))
+
+
+@pytest.mark.parametrize(
+    ("fault", "executor"), [*((fault, "here") for fault in FAULTS), ("a bit is flipped", "workers")]
+)
+def test_a_damaged_step_of_a_finished_run_is_made_again(
+    fault: str, executor: Literal["here", "workers"], given: dict[str, Any], tmp_path: Path
+) -> None:
+    """Also in the other runs that have it, since the file is one for all of them."""
+    given |= {"generations": 2, "sweep": {"seeds": 1, "grid": {"policy": ["replace", TENTH]}}}
+    sweep = plan(given, tmp_path / "out")
+    work(sweep)
+    whole = Path(shutil.copytree(tmp_path / "out", tmp_path / "whole"))
+    for name in ("generation_000/corpus", "generation_001/scores", "human"):
+        FAULTS[fault](sweep.cells[0].path / name)
+        where = Where(executor, workers=1 if executor == "workers" else None)
+        outcome = carry_out(plan(given, tmp_path / "out"), where)
+        assert sweep.cells[0].name in outcome.made and not outcome.failed
+        for cell in sweep.cells:
+            assert not different_files(whole / cell.path.relative_to(tmp_path / "out"), cell.path)
+            assert not verify(cell.path).mismatches
+        if executor == "workers":
+            break
+    assert work(plan(given, tmp_path / "out")).made == []
+
+
+def test_a_damaged_table_or_manifest_leaves_the_other_runs(given: dict[str, Any], tmp_path: Path) -> None:
+    given |= {"generations": 1, "sweep": {"seeds": 2}}
+    sweep = plan(given, tmp_path / "out")
+    work(sweep)
+    first, second = sweep.cells
+    (first.path / "metrics.jsonl").write_text("{")
+    (second.path / "manifest.json").write_text("{")
+    outcome = work(plan(given, tmp_path / "out"))
+    assert outcome.made == [first.name] and "manifest.json: damaged" in outcome.failed[second.name]
+    assert not verify(first.path).mismatches
+
+
+@pytest.mark.parametrize("name", [".locks", "errors", "logs", "replace", "replace/seed_0", "logs/worker_0.log"])
+def test_links_do_not_lead_out_of_a_sweep(name: str, given: dict[str, Any], tmp_path: Path) -> None:
+    given |= {"generations": 1, "sweep": {"seeds": 1, "conditions": {"replace": {"policy": "replace"}}}}
+    place, outside = tmp_path / "out" / name, tmp_path / "outside"
+    place.parent.mkdir(parents=True)
+    if name.endswith(".log"):
+        outside.write_text("mine")
+    else:
+        outside.mkdir()
+    place.symlink_to(outside)
+    with pytest.raises((UserError, OSError), match=name):
+        carry_out(plan(given, tmp_path / "out"), Where("workers", workers=1))
+    assert outside.read_text() == "mine" if outside.is_file() else not list(outside.iterdir())
+
+
+def test_a_link_in_the_place_of_a_member_or_of_the_figures_is_refused(given: dict[str, Any], tmp_path: Path) -> None:
+    del given["sweep"]
+    (tmp_path / "outside").mkdir()
+    for name, more in (("member_01", {"population": {"members": 2}}), ("figures", {})):
+        out = tmp_path / name / "out"
+        out.parent.mkdir()
+        if name == "figures":
+            run(parse({**given, **more}), out)
+        else:
+            out.mkdir()
+        (out / name).symlink_to(tmp_path / "outside")
+        (tmp_path / "c.yaml").write_text(json.dumps({**given, **more}))
+        with pytest.raises(SystemExit) as end:
+            main(["run", str(tmp_path / "c.yaml"), "--out", str(out)])
+        assert end.value.code == 2 and not list((tmp_path / "outside").iterdir())

@@ -132,6 +132,14 @@ def test_a_killed_fit_ends_with_the_same_weights(tmp_path: Path, monkeypatch: py
     with pytest.raises(KeyboardInterrupt):
         fitted(tmp_path / "killed")
     monkeypatch.setattr(fit_module, "_keep", keep)
+    content = (tmp_path / "killed" / fit_module.STATE).read_bytes()
+    for number, changed in enumerate(
+        (content[:-1], b"", bytes(c ^ (at == len(content) // 2) for at, c in enumerate(content)))
+    ):
+        place = tmp_path / f"damaged_{number}"
+        place.mkdir()
+        (place / fit_module.STATE).write_bytes(changed)
+        assert all(torch.equal(weight, whole[name]) for name, weight in fitted(place).network.state_dict().items())
     resumed = fitted(tmp_path / "killed")
     assert [record["epoch"] for record in resumed.history] == [0, 1, 2, 3, 4]
     for name, weight in resumed.network.state_dict().items():

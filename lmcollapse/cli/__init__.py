@@ -5,12 +5,15 @@ Every import of the library stands inside the command that needs it, so that `--
 
 from __future__ import annotations
 
+import contextlib
+import io
+import os
 import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import tyro
 
@@ -55,11 +58,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     (its fit diverged, nothing was left to train on), 130 interrupted.
     """
     given = list(sys.argv[1:] if argv is None else argv)
+    _settle_streams()
     # a `kill` ends a run as Ctrl-C does: work files are removed, and the next start goes on from the last finished step
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     processes.prepare()
     try:
+        _check_words(given)
         _dispatch(given)
+        if sys.stdout is not None:  # it may be closed
+            sys.stdout.flush()  # here, where an error of it is told, and not when Python has ended
     except UserError as error:
         sys.exit(_fail(str(error)))
     except KeyboardInterrupt:
@@ -67,8 +74,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             print("interrupted; the same command goes on from the last finished step", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:
-        sys.stderr.close()  # the reader of our output (`| head`) has gone; there is nobody left to tell
+        _silence(sys.stdout)  # the reader of our output (`| head`) has gone; there is nobody left to tell
     except OSError as error:
+        _silence(sys.stdout)  # what is left of it may be what could not be written
         sys.exit(_fail(f"{error.filename or 'input or output'}: {error.strerror or error}"))
     except MemoryError as error:
         sys.exit(_fail(f"there is not enough memory for this: {str(error) or 'a list is too long'}; make it smaller"))
@@ -77,6 +85,30 @@ def main(argv: Sequence[str] | None = None) -> None:
         if damage is None:
             raise
         sys.exit(_fail(damage))
+
+
+def _settle_streams() -> None:
+    """Show what the terminal's encoding lacks as an escape: `LC_ALL=C` ends no command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _silence(stream: TextIO) -> None:
+    """Let what is still to be written to a stream go nowhere: Python tries again at its end, and complains."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+
+
+def _check_words(given: Sequence[str]) -> None:
+    """UserError for bytes that are no UTF-8: parquet, safetensors and JSON can neither name such a file nor tell it."""
+    for word in given:
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            raise UserError(f"{word!r} is no UTF-8; rename what it names, or give another name") from None
 
 
 def _dispatch(given: Sequence[str]) -> None:
@@ -102,6 +134,8 @@ def _damage(given: Sequence[str], error: Exception) -> str | None:
         found = first_mismatch([*paths, *(Path("runs") / path.stem for path in paths if path.suffix == ".yaml")])
     except UserError as damaged:
         return str(damaged)
+    except Exception:  # a word that is no path, a folder that cannot be looked at: the error itself is to be told
+        return None
     if found is None:
         return None
     run, mismatch = found

@@ -14,6 +14,7 @@ from lmcollapse import processes
 from lmcollapse.cli.common import ConfigFile, Executor, Json, Overrides
 from lmcollapse.cli.running import carried_out
 from lmcollapse.executors.where import Where
+from lmcollapse.files import inside
 from lmcollapse.types import UserError
 
 
@@ -78,7 +79,7 @@ def advise(
         from lmcollapse.figures.advise import draw
         from lmcollapse.figures.style import save
 
-        (out / "figures").mkdir(exist_ok=True)
+        inside(out / "figures", out).mkdir(exist_ok=True)
         for file in save(draw(found), out / "figures", "advise"):
             print(file, file=sys.stderr if json_ else sys.stdout)
 
@@ -140,7 +141,7 @@ def reproduce(
         runs = sweep.runs
         words = ["lmcollapse", "reproduce", name, *overrides, *(["--scale", scale] if scale != "small" else [])]
         judged = judge(reproduction, runs, scale, " ".join(words))
-    write(judged, out / "results")
+    write(judged, inside(out / "results", out))
     files = draw_all(judged, runs, out / "results")
     if json_:
         print(json.dumps({**judged.about, "findings": [asdict(finding) for finding in judged.findings]}))

@@ -13,6 +13,7 @@ from lmcollapse import processes
 from lmcollapse.cli.common import ConfigFile, Executor, Overrides, on_stderr
 from lmcollapse.cli.showing import plot
 from lmcollapse.executors.where import Where
+from lmcollapse.files import inside
 from lmcollapse.types import Ended, UserError
 
 if TYPE_CHECKING:
@@ -49,11 +50,11 @@ def run(
             run(experiment, out, progress)
     except Ended:  # what there is up to there is the result
         if figures and all(read_metrics(member) for member in members_of(out)):
-            plot((out,), out=out / "figures")
+            plot((out,), out=inside(out / "figures", out))
         raise
     print(f"run: {out}")
     if figures:
-        plot((out,), out=out / "figures")
+        plot((out,), out=inside(out / "figures", out))
 
 
 def sweep(
@@ -91,7 +92,7 @@ def sweep(
     if outcome.elsewhere:
         print(f"other processes are making {len(outcome.elsewhere)} of the runs: {', '.join(outcome.elsewhere)}")
     elif figures and planned.runs:
-        plot((planned.out,), out=planned.out / "figures")
+        plot((planned.out,), out=inside(planned.out / "figures", planned.out))
     if outcome.failed:
         sys.exit(1)
 

@@ -6,6 +6,7 @@ Nothing is imported from those packages: their source files are found and read w
 from __future__ import annotations
 
 import ast
+import contextlib
 import hashlib
 import importlib.util
 import json
@@ -24,7 +25,7 @@ from lmcollapse.cache import cache_folder
 from lmcollapse.corpora.parts import Share, divide
 from lmcollapse.corpora.prose import prose
 from lmcollapse.corpora.twins import Twins
-from lmcollapse.files import write_atomically
+from lmcollapse.files import regular, write_atomically
 from lmcollapse.types import Documents, Human, UserError
 
 FORMAT = 1
@@ -72,7 +73,8 @@ def docs(
     human = _read(path)
     if human is None:
         human = _build(files, versions, passage_words, heldout_fraction)
-        _write(path, human)
+        with contextlib.suppress(OSError):  # a cache that cannot be written to, or is full, is no cache
+            _write(path, human)
     return human
 
 
@@ -202,28 +204,27 @@ def _packed(pieces: Iterable[str], limit: int) -> Iterator[str]:
 
 
 def _write(path: Path, human: Human[Documents]) -> None:
-    """Keep a corpus: a line with its facts and the hash of all that follows, then one line a document."""
+    """Keep a corpus: a line with the hash of all that follows, one with its facts, then one line a document."""
     lines = [
         json.dumps([part, source, text], ensure_ascii=False) + "\n"
         for part, documents in (("train", human.train), ("heldout", human.heldout))
         for source, text in zip(documents.sources, documents.texts, strict=True)
     ]
-    body = "".join(lines).encode()
-    head = {"sha256": hashlib.sha256(body).hexdigest(), "facts": human.facts}
-    write_atomically(path, json.dumps(head).encode() + b"\n" + body)
+    body = (json.dumps(human.facts) + "\n" + "".join(lines)).encode()
+    write_atomically(path, hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
 
 
 def _read(path: Path) -> Human[Documents] | None:
     """A corpus that was kept; None where there is none, or where it is damaged and must be built again."""
     try:
-        head, _, body = path.read_bytes().partition(b"\n")
-        known = json.loads(head)
-        if known["sha256"] != hashlib.sha256(body).hexdigest():
-            return None
-    except (OSError, ValueError, KeyError, TypeError):
+        digest, _, body = regular(path).read_bytes().partition(b"\n")
+    except OSError:
         return None
+    if digest != hashlib.sha256(body).hexdigest().encode():
+        return None
+    facts, *lines = body.split(b"\n")[:-1]
     parts: dict[str, tuple[list[str], list[str]]] = {"train": ([], []), "heldout": ([], [])}
-    for part, source, text in map(json.loads, body.splitlines()):
+    for part, source, text in map(json.loads, lines):
         parts[part][0].append(text)
         parts[part][1].append(source)
-    return Human(Documents(*parts["train"]), Documents(*parts["heldout"]), known["facts"])
+    return Human(Documents(*parts["train"]), Documents(*parts["heldout"]), json.loads(facts))

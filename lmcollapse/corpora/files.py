@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from lmcollapse.corpora.parts import Share, decoded, divide, join_rows, read_text, split, starts
+from lmcollapse.files import expanded
 from lmcollapse.types import Documents, Human, UserError
 
 MANY_FILES = 20
@@ -48,7 +49,7 @@ def files(
 
 
 def _documents(path: str, document: Unit, document_start: str | None, pattern: str) -> Documents:
-    place = Path(path).expanduser()
+    place = expanded(path)
     try:
         found = sorted(file for file in place.rglob(pattern) if file.is_file()) if place.is_dir() else [place]
     except (NotImplementedError, ValueError):

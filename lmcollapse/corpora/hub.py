@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lmcollapse.corpora.parts import Share, divide, join_rows, read_text, starts
+from lmcollapse.files import expanded
 from lmcollapse.spool import Texts
 from lmcollapse.types import Documents, Human, UserError
 
@@ -96,7 +97,7 @@ def _checked(path: str, data_files: DataFiles | None) -> str:
     """The path as `load_dataset` wants it; UserError for what it would misread or seek on the hub for a long time."""
     if path in FORMATS and data_files is None:
         raise UserError(f"path '{path}' is a format and needs data_files; for example data_files: my_text.{path}")
-    local = Path(path).expanduser()
+    local = expanded(path)
     if local.is_file():
         raise UserError(
             f"path '{path}' is a file; give its format ({', '.join(FORMATS)}) as path and the file as data_files, or "

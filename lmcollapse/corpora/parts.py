@@ -17,6 +17,7 @@ from typing import Annotated, Any, Generic
 import numpy as np
 from pydantic import Field
 
+from lmcollapse.files import regular
 from lmcollapse.spool import Texts
 from lmcollapse.types import Data, Documents, Human, Images, Ints, UserError
 
@@ -187,7 +188,7 @@ def decoded(path: Path) -> Iterator[str]:
     newlines = io.IncrementalNewlineDecoder(decoder, translate=True)
     read, begun = 0, False
     try:
-        with path.open("rb") as stream:
+        with regular(path).open("rb") as stream:
             while True:
                 waiting, content = len(decoder.getstate()[0]), stream.read(PIECE)
                 try:

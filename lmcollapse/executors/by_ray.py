@@ -18,7 +18,7 @@ from typing import Any
 from lmcollapse import processes
 from lmcollapse.executors.following import following
 from lmcollapse.executors.where import Where
-from lmcollapse.sweeps import SWEEP, Cell, Outcome, Sweep, forget_failures, note_failure, plan, work
+from lmcollapse.sweeps import SWEEP, Cell, Outcome, Sweep, forget_failures, mend, note_failure, plan, work
 from lmcollapse.types import Progress, Silent, UserError
 
 RETRIES = 10
@@ -47,6 +47,7 @@ def by_ray(sweep: Sweep, where: Where, progress: Progress | None = None) -> Outc
     sweep.begin()
     if where.retry:
         forget_failures(sweep)
+        mend(sweep, progress)
     with _cluster(ray, where), following(sweep, progress) as here:
         gpus = where.gpus_per_run
         if gpus is None:

@@ -19,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 import psutil
 import yaml
@@ -26,13 +27,11 @@ import yaml
 from lmcollapse import processes
 from lmcollapse.executors.following import Following, following
 from lmcollapse.executors.where import Slot, Where, slots
-from lmcollapse.files import below, write_atomically
+from lmcollapse.files import below, regular, write_atomically
 from lmcollapse.records import LOCK, RECORD
-from lmcollapse.sweeps import Cell, Outcome, Sweep, forget_failures, note_failure
+from lmcollapse.sweeps import LOGS, Cell, Outcome, Sweep, forget_failures, mend, note_failure
 from lmcollapse.types import Progress, Silent, UserError
 
-LOGS = "logs"
-"""The folder, in that of a sweep, of what workers say."""
 DEATHS = 3
 """How often a worker may die in one place of a run before the run is given up."""
 PATIENCE = 30.0
@@ -52,6 +51,7 @@ def by_workers(sweep: Sweep, where: Where, progress: Progress | None = None) -> 
     sweep.begin()
     if where.retry:
         forget_failures(sweep)
+        mend(sweep, progress)
     with following(sweep, progress) as here:
         command = _command(sweep)
         workers = [Worker(slot, command, sweep.out / LOGS) for slot in places[: len(here.left)]]
@@ -95,7 +95,7 @@ class Worker:
             environment.pop(name, None)
         if self.slot.gpus:
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(self.slot.gpus)
-        with self.log.open("ab") as log, _pinned(self.slot.cores):
+        with _appended(self.log) as log, _pinned(self.slot.cores):
             self.process = subprocess.Popen(
                 [sys.executable, "-m", *launcher, "lmcollapse", *self.command],
                 stdin=subprocess.DEVNULL,
@@ -174,7 +174,7 @@ def _held_by(cell: Cell, family: set[int]) -> bool:
     """Whether one of these processes holds a run, or held it when it died."""
     for run in cell.runs:
         try:
-            words = (run / LOCK).read_text(encoding="utf-8").split()
+            words = regular(run / LOCK).read_text(encoding="utf-8").split()
             if words and int(words[1]) in family and words[3] == socket.gethostname():
                 return True
         except (OSError, ValueError, IndexError):
@@ -195,6 +195,11 @@ def _headway(cell: Cell) -> frozenset[tuple[str, int]]:
             except OSError:
                 continue
     return frozenset(found)
+
+
+def _appended(file: Path) -> IO[bytes]:
+    """A file to be written to at its end, which no link leads to."""
+    return os.fdopen(os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666), "ab")
 
 
 def _how(status: int) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from lmcollapse.files import regular
 from lmcollapse.progress import number, shown
 from lmcollapse.records import METRICS, ending, holder, read_manifest, read_metrics
 from lmcollapse.sweeps import Cell, Outcome, Sweep, failure
@@ -72,7 +73,7 @@ class Following:
             try:
                 about = file.stat().st_mtime_ns
                 if self._sizes.get(file, (0, 0))[0] != about:
-                    self._sizes[file] = about, file.read_bytes().count(b"\n")
+                    self._sizes[file] = about, regular(file).read_bytes().count(b"\n")
             except OSError:
                 self._sizes[file] = 0, 0
             counts.append(self._sizes[file][1])

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from lmcollapse.files import local
 from lmcollapse.metrics.numbering import Numbering
 from lmcollapse.report.gather import Gathered, Told
 from lmcollapse.report.text import short
@@ -102,5 +103,5 @@ def _counts(numbering: Numbering, file: Path) -> Ints:
 
 
 def _texts(file: Path) -> Iterator[str]:
-    for batch in pq.ParquetFile(file).iter_batches(columns=["text"]):
+    for batch in pq.ParquetFile(local(file)).iter_batches(columns=["text"]):
         yield from batch.column(0).to_pylist()

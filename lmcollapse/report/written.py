@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from lmcollapse.files import local
 from lmcollapse.parquet import png, read_first_images
 from lmcollapse.records import sound
 from lmcollapse.report.gather import Gathered, Told
@@ -111,7 +112,7 @@ def corpus_file(run: Told, generation: int) -> Path:
 def columns_of(file: Path) -> list[str]:
     """The columns of a parquet file; UserError where it cannot be read."""
     try:
-        names: list[str] = pq.read_schema(sound(file)).names
+        names: list[str] = pq.read_schema(local(sound(file))).names
     except (OSError, pa.ArrowException) as error:
         raise unreadable(file, error) from None
     return names
@@ -141,7 +142,7 @@ def _relation(configs: Sequence[Mapping[str, Any]], runs: Sequence[Told]) -> str
 
 def _prompts_of(run: Told) -> list[int]:
     """The human rows that prompted the first documents of generation 0, or that it edited."""
-    prompts = pq.read_table(corpus_file(run, 0), columns=["prompt"]).column("prompt").to_pylist()
+    prompts = pq.read_table(local(corpus_file(run, 0)), columns=["prompt"]).column("prompt").to_pylist()
     return list(dict.fromkeys(prompt for prompt in prompts[: 4 * DOCUMENTS] if prompt >= 0))
 
 
@@ -152,7 +153,7 @@ def _texts(run: Told, generation: int, prompts: Sequence[int] | None) -> list[st
         if prompts is None:
             places: list[int | None] = list(range(DOCUMENTS))
         else:
-            of_rows = pq.read_table(file, columns=["prompt"]).column("prompt").to_numpy()
+            of_rows = pq.read_table(local(file), columns=["prompt"]).column("prompt").to_numpy()
             found = [np.flatnonzero(of_rows == prompt)[:1].tolist() for prompt in prompts]
             places = [place[0] if place else None for place in found]
         texts = _at(file, "text", [place for place in places if place is not None])
@@ -165,7 +166,7 @@ def _at(file: Path, column: str, places: Sequence[int]) -> dict[int, Any]:
     """Entries of a column by their places; no more of the file is read than that takes."""
     found: dict[int, Any] = {}
     begin = 0
-    for batch in pq.ParquetFile(sound(file)).iter_batches(1024, columns=[column]):
+    for batch in pq.ParquetFile(local(sound(file))).iter_batches(1024, columns=[column]):
         if begin > max(places, default=-1):
             break
         found |= {place: batch.column(0)[place - begin].as_py() for place in places if 0 <= place - begin < len(batch)}

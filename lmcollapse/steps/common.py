@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from lmcollapse.catalog import find
 from lmcollapse.config import Config
+from lmcollapse.files import local
 from lmcollapse.parquet import read_corpus
 from lmcollapse.policies.rows import every
 from lmcollapse.records import HISTORY, Facts
@@ -100,7 +101,7 @@ class Common:
 def write_selection(chosen: Selection, folder: Path) -> Facts:
     """Write a choice of rows; return its sizes and shares."""
     table = pa.table({"generation": chosen.generation, "row": chosen.row})
-    pq.write_table(table, folder / "selection.parquet", compression="zstd")
+    pq.write_table(table, local(folder / "selection.parquet"), compression="zstd")
     origins, rows_of = np.unique(chosen.generation, return_counts=True)
     return {
         "rows": len(chosen),
@@ -112,7 +113,7 @@ def write_selection(chosen: Selection, folder: Path) -> Facts:
 
 def read_selection(folder: Path) -> Selection:
     """What `write_selection` wrote."""
-    table = pq.read_table(folder / "selection.parquet")
+    table = pq.read_table(local(folder / "selection.parquet"))
     return Selection(table.column("generation").to_numpy(), table.column("row").to_numpy())
 
 

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from lmcollapse.catalog import find
 from lmcollapse.config import DetectorOptions
 from lmcollapse.detectors import probabilities
+from lmcollapse.files import local
 from lmcollapse.parquet import write_corpus
 from lmcollapse.records import Facts
 from lmcollapse.steps.common import (
@@ -142,10 +143,11 @@ class Mixing(Common):
             places = {"base": base.path, "generation_0": models[0].path}
             suspects, known = questions(pool, rows.read()[0], corpora[0].read(), seed, places)
             found = probabilities(kind, find("detector", kind)(suspects, known, progress, **own), len(pool))
-            pq.write_table(pa.table({"synthetic_probability": found}), folder / DETECTED, compression="zstd")
+            table = pa.table({"synthetic_probability": found})
+            pq.write_table(table, local(folder / DETECTED), compression="zstd")
 
         def read(folder: Path) -> Floats:
-            return np.asarray(pq.read_table(folder / DETECTED).column("synthetic_probability"))
+            return np.asarray(pq.read_table(local(folder / DETECTED)).column("synthetic_probability"))
 
         inputs: dict[str, Artefact[Any]] = {"offered": offered, "human": rows, "first": models[0], "base": base}
         inputs |= by_folder(corpora)

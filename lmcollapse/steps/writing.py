@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from lmcollapse.catalog import find
 from lmcollapse.config import CurationOptions
 from lmcollapse.curation import best, curated
+from lmcollapse.files import local
 from lmcollapse.parquet import birth, write_corpus
 from lmcollapse.records import Facts
 from lmcollapse.scorers import Candidates
@@ -96,7 +97,8 @@ class Writing(Common):
             if found.shape != (len(corpus),) or np.isnan(found).any():
                 raise UserError(f"curation: scorer '{kind}' must give one number for each of {len(corpus):,} samples")
             chosen = best(corpus.row, found, common["keep"], common["noise"], np.random.default_rng(seed))
-            pq.write_table(pa.table({"candidate": chosen, "score": found[chosen]}), folder / "chosen.parquet")
+            table = pa.table({"candidate": chosen, "score": found[chosen]})
+            pq.write_table(table, local(folder / "chosen.parquet"))
             kept = curated(corpus, chosen, generation)
             write_corpus(kept, folder / CORPUS, self._born(generation, seed, models[-1]))
             return size(kept) | {"mean_score": _mean(found[chosen]), "mean_of_all": _mean(found)}

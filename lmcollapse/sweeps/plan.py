@@ -13,10 +13,11 @@ from typing import Any
 from pydantic import Field
 
 from lmcollapse.config import Config, condition, parse
-from lmcollapse.files import parse_json, write_json
+from lmcollapse.files import inside, parse_json, write_json
 from lmcollapse.options import Options, bind
-from lmcollapse.records import LOCK, ending, members_of, read_manifest, read_metrics
+from lmcollapse.records import LOCK, RECORD, ending, members_of, read_manifest, read_metrics, read_record
 from lmcollapse.sharing import Peers
+from lmcollapse.steps import ARTEFACTS, REFERENCE, folder_of
 from lmcollapse.store import KeepModels, Part
 from lmcollapse.types import UserError
 from lmcollapse.yaml_files import laid_over, lay_over, put, read
@@ -24,6 +25,11 @@ from lmcollapse.yaml_files import laid_over, lay_over, put, read
 SWEEP = "sweep.json"
 """In the directory of a sweep: its runs."""
 LOCKS = ".locks"
+ERRORS = "errors"
+"""The folder, in that of a sweep, of what went wrong with a run."""
+LOGS = "logs"
+"""The folder of what workers say."""
+FOLDERS = (LOCKS, ERRORS, LOGS)
 MOST_RUNS = 10_000
 """Of one sweep."""
 
@@ -64,19 +70,28 @@ class Cell:
 
     @property
     def done(self) -> int:
-        """Generations that are finished."""
-        return min(len(read_metrics(run)) for run in self.runs)
+        """Generations that are finished; of a run whose table is damaged none, and the run writes it again."""
+        try:
+            return min(len(read_metrics(run)) for run in self.runs)
+        except UserError:
+            return 0
 
     @property
     def complete(self) -> bool:
-        """Whether nothing is left to do: all its generations are there, or it ended before."""
-        manifests = [read_manifest(run) for run in self.runs]
+        """Whether nothing is left to do: all its generations and their steps are there, or it ended before."""
+        try:
+            manifests = [read_manifest(run) for run in self.runs]
+        except UserError:
+            return False  # the run itself says what is damaged
         if any(manifest is None for manifest in manifests):
             return False
         wanted = self.config.model_dump(mode="json")
         if any(manifest["config"] != wanted for manifest in manifests if manifest):
             return False  # the run itself says what is different
-        return any(manifest and ending(manifest) for manifest in manifests) or self.done == self.config.generations
+        ended = any(manifest and ending(manifest) for manifest in manifests)
+        if ended or self.done < self.config.generations:
+            return ended
+        return not any(_lacks_steps(run, self.config.generations) for run in self.runs)
 
 
 @dataclass(frozen=True)
@@ -109,7 +124,10 @@ class Sweep:
         ]
 
     def check(self) -> None:
-        """Raise UserError, before any compute is spent, where one of the configurations cannot work."""
+        """Raise UserError, before any compute is spent, where one of the configurations cannot work, and for links in
+        the directory that lead out of it."""
+        for place in (*(self.out / name for name in FOLDERS), *(cell.path for cell in self.cells)):
+            inside(place, self.out)
         for cell in self.cells:
             if not cell.complete:
                 cell.config.build_substrate().check(cell.config.start)
@@ -127,6 +145,16 @@ class Sweep:
         ]
         before = [run for run in known if run["path"] not in {run["path"] for run in runs}]
         write_json(self.out / SWEEP, {"runs": [*before, *runs]})
+
+
+def _lacks_steps(run: Path, generations: int) -> bool:
+    """Whether a step is missing that a run of so many generations has; which damage does to it, or its mending."""
+    spans = [read_record(span) for span in run.glob("generations_*")]
+    if spans:
+        rows = sum(((span or {}).get("facts", {}).get("table") or {}).get("rows", 0) for span in spans)
+        return rows != generations or read_record(run / REFERENCE) is None
+    of_generations = [f"{folder_of(generation)}/{step}" for generation in range(generations) for step in ARTEFACTS]
+    return not all((run / step / RECORD).is_file() for step in ("human", "base", "rows", REFERENCE, *of_generations))
 
 
 def load_sweep(file: Path, out: Path, overrides: Sequence[str] = ()) -> Sweep:

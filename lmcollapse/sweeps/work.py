@@ -14,16 +14,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lmcollapse import processes
-from lmcollapse.files import write_atomically
+from lmcollapse.files import regular, write_atomically
 from lmcollapse.loop import run
 from lmcollapse.progress import number, shown
 from lmcollapse.records import holder
 from lmcollapse.store import InUse
-from lmcollapse.sweeps.plan import Cell, Sweep
+from lmcollapse.sweeps.mending import mend
+from lmcollapse.sweeps.plan import ERRORS, Cell, Sweep
 from lmcollapse.types import Advance, Emptied, Ended, Progress, Silent, UserError
-
-ERRORS = "errors"
-"""The folder, in that of a sweep, of what went wrong with a run."""
 
 
 @dataclass
@@ -49,10 +47,12 @@ def work(
     each run together, and end together where one fails, since they may have come to different points of it.
 
     cells : only these.
-    retry : take up runs, too, that had failed before this call.
+    retry : take up runs, too, that had failed before this call, and those of which a finished step is damaged.
     """
     sweep.begin()
     told, outcome = OneOfMany(progress or Silent()), Outcome()
+    if retry and cells is None:
+        mend(sweep, told)
     cells = sweep.cells if cells is None else cells
     before = {cell.name: stamp(sweep.out, cell) for cell in cells} if retry else {}
     while True:
@@ -108,7 +108,7 @@ def error_file(out: Path, run: Path) -> Path:
 def failure(out: Path, run: Path) -> str | None:
     """Why a run failed when it was last made, in a line; None where it did not."""
     try:
-        return error_file(out, run).read_text(encoding="utf-8").partition("\n")[0]
+        return regular(error_file(out, run)).read_text(encoding="utf-8", errors="replace").partition("\n")[0]
     except OSError:
         return None
 

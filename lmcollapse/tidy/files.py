@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lmcollapse.files import write_atomically
+from lmcollapse.files import local, write_atomically
 from lmcollapse.types import UserError
 
 TYPES: dict[str, Any] = {
@@ -45,7 +45,7 @@ def write_table(found: pd.DataFrame, folder: Path) -> list[Path]:
 def read_table(file: Path) -> pd.DataFrame:
     """What `write_table` wrote, from either file. UserError where it is no such table."""
     try:
-        found = _read_csv(file) if file.suffix == ".csv" else pd.read_parquet(file)
+        found = _read_csv(file) if file.suffix == ".csv" else pd.read_parquet(local(file))
     except FileNotFoundError:
         raise UserError(f"{file}: there is no such table; `lmcollapse plot RUN --out DIR` writes one") from None
     except (OSError, ValueError, OverflowError) as error:  # Arrow's and the CSV parser's errors are among them

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from lmcollapse.files import parse_json
+from lmcollapse.files import parse_json, regular
 
 T = TypeVar("T")
 
@@ -78,10 +78,11 @@ class Book:
 
     def read(self, name: str, reader: Callable[[Path], T]) -> T | None:
         """What a reader makes of a file or folder, None where it is not there or damaged; damage is a mismatch."""
-        if not (self.run / name).exists():
+        place = self.run / name
+        if not place.exists():
             return None
         try:
-            return reader(self.run / name)
+            return reader(place if place.is_dir() else regular(place))
         except Exception as error:  # what a damaged file does to its reader cannot be foreseen
             reason = " ".join(str(error).split()) or type(error).__name__
             self.mismatches.append(Mismatch(name, "content", f"damaged ({reason[:200]})", "a file that can be read"))

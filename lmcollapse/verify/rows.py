@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from lmcollapse.corpora.parts import IMAGES, TEXT, Kind, key_of
+from lmcollapse.files import local
 from lmcollapse.parquet import PARTS, birth, read_born, read_corpus, read_part
 from lmcollapse.records import MANIFEST, RECORD
 from lmcollapse.spool import pieces
@@ -100,7 +101,7 @@ def _check_curated(book: Book, folder: str) -> None:
     name = f"{folder}/corpus/corpus.parquet"
     kept, candidates = book.read(name, _corpus), book.read(f"{folder}/candidates/corpus.parquet", _corpus)
     chosen = book.read(
-        f"{folder}/corpus/chosen.parquet", lambda file: pq.read_table(file).column("candidate").to_numpy()
+        f"{folder}/corpus/chosen.parquet", lambda file: pq.read_table(local(file)).column("candidate").to_numpy()
     )
     if kept is None or candidates is None or chosen is None:
         return
@@ -188,7 +189,7 @@ def _check_born(book: Book, name: str, corpus: Corpus, generation: int, facts: A
     book.expect(name, "rows of another generation", int((corpus.generation != generation).sum()), 0)
     book.expect(name, "rows out of their order", int((corpus.row != np.arange(len(corpus))).sum()), 0)
     word = "human" if generation == HUMAN else "synthetic"
-    origin = book.read(name, lambda file: pq.read_table(file, columns=["origin"]).column("origin").to_pylist())
+    origin = book.read(name, lambda file: pq.read_table(local(file), columns=["origin"]).column("origin").to_pylist())
     book.expect(name, f"rows that are not marked {word}", sum(mark != word for mark in origin or ()), 0)
 
 
@@ -247,7 +248,7 @@ def _corpus(file: Path) -> Corpus:
 
 
 def _selection(file: Path) -> Selection:
-    table = pq.read_table(file)
+    table = pq.read_table(local(file))
     chosen = Selection(table.column("generation").to_numpy(), table.column("row").to_numpy())
     for column in (chosen.generation, chosen.row):
         _refuse(column.dtype.kind != "i", "a row reference is no whole number")

@@ -94,8 +94,13 @@ class CausalLM(Options):
     def encode(self, base: Path, human: Human[Documents]) -> tuple[Corpus, Corpus]:
         """The human training part as rows to train on, the held-out part as one row a document."""
         from lmcollapse.substrates.causal_lm.blocks import encode
+        from lmcollapse.substrates.causal_lm.models import check_ids, read_config
 
-        return encode(self._tokenizer(base), human, self.train)
+        rows = encode(self._tokenizer(base), human, self.train)
+        config = read_config(ModelOptions(name=str(base.resolve()), trust_remote_code=self.model.trust_remote_code))
+        for part in rows:
+            check_ids(config, part.values)
+        return rows
 
     def fit(
         self,

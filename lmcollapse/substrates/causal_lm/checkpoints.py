@@ -11,6 +11,7 @@ from huggingface_hub import snapshot_download
 from transformers import AutoConfig, PreTrainedModel
 
 from lmcollapse import smollm2
+from lmcollapse.files import expanded
 from lmcollapse.records import HISTORY
 from lmcollapse.substrates.causal_lm.models import (
     LanguageModel,
@@ -88,7 +89,7 @@ def weights_on_this_machine(base: Path) -> str | None:
     try:
         if named["name"] == "smollm2":
             folder = smollm2.path()
-        elif not (folder := Path(named["name"]).expanduser()).is_dir():
+        elif not (folder := expanded(named["name"])).is_dir():
             revision = named.get("commit") or named.get("revision")
             folder = Path(snapshot_download(named["name"], revision=revision, local_files_only=True))
         return digest(load_pretrained(ModelOptions(name=str(folder.resolve()))).module)

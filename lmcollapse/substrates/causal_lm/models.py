@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,6 @@ from typing import Any
 
 import torch
 from huggingface_hub import constants, get_session
-from safetensors import SafetensorError
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     AutoConfig,
@@ -31,14 +31,23 @@ from transformers import (
 )
 from transformers.utils import logging
 
+from lmcollapse.files import expanded
 from lmcollapse.records import sound
 from lmcollapse.substrates.causal_lm.options import ModelOptions
-from lmcollapse.types import UserError
+from lmcollapse.types import Ints, UserError
 
 END_OF_TEXT = "<|endoftext|>"
 
 TRAINED_POSITIONS = "lmcollapse_trained_positions"
 """Key of `config.json`: the input positions that the model was trained on in the run that made it."""
+
+IMPLEMENTATION = ("attn_implementation", "experts_implementation", "kernel_config")
+"""How keys of `config.json` end by which a part of a model is computed by something else."""
+
+COUNT = re.compile(r"(num|n)_(\w+_)?(layers?|experts?|blocks?|heads?)")
+"""Keys of `config.json` that say how many parts of a kind are built."""
+NEEDED = ("n_layer", "n_head", "num_hidden_layers", "num_attention_heads")
+MOST_PARTS = 4096
 
 PLAIN_HEADS = (GPT2LMHeadModel, OPTForCausalLM, LlamaForCausalLM)
 """Models whose logits are one product of the last hidden states; code from the hub under their names may add to it."""
@@ -78,6 +87,16 @@ def check_positions(config: PretrainedConfig, needed: int, what: str) -> None:
     most = context(config)
     if most is not None and needed > most:
         raise UserError(f"{what} needs {needed} positions and the model can read {most}; lower it")
+
+
+def check_ids(config: PretrainedConfig, ids: Ints) -> None:
+    """UserError where a tokenizer gave ids that a model has no embedding for."""
+    known, highest = config.get_text_config().vocab_size, int(ids.max(initial=0))
+    if highest >= known:
+        raise UserError(
+            f"the tokenizer gives token {highest:,}, and the model ({config.model_type}) knows {known:,}; give a model "
+            "folder with the tokenizer that belongs to it"
+        )
 
 
 # built from nothing
@@ -155,6 +174,8 @@ def read_config(options: ModelOptions) -> PretrainedConfig:
     if Path(name).is_dir() and not (Path(name) / "config.json").is_file():
         raise UserError(f"model '{options.name}' has no config.json: give a folder in the transformers format")
     with explained(options):
+        written: dict[str, Any] = PretrainedConfig.get_config_dict(name, **where)[0]
+        _check_config(written, options)
         config: PretrainedConfig = AutoConfig.from_pretrained(name, **where)
     known: Any = AutoModelForCausalLM._model_mapping
     if type(config) in known:
@@ -168,11 +189,33 @@ def read_config(options: ModelOptions) -> PretrainedConfig:
     return config
 
 
+def _check_config(written: Mapping[str, Any], options: ModelOptions) -> None:
+    """UserError for what transformers would fetch and run, or build without end, on the word of a config.json."""
+    for key, value in _entries(written):
+        # transformers takes "owner/name" for compiled code on the hub
+        if key.endswith(IMPLEMENTATION) and "/" in str(value) and not options.trust_remote_code:
+            raise UserError(f"its config.json has '{key}' fetch and run code ({value}); take that out of it")
+        least = 1 if key in NEEDED else 0
+        if COUNT.fullmatch(key) and isinstance(value, int) and not least <= value <= MOST_PARTS:
+            raise UserError(f"its config.json has {key} {value:,}; {least} to {MOST_PARTS:,} are built")
+
+
+def _entries(value: Any) -> Iterator[tuple[str, Any]]:
+    """Every key below a value, with what it stands for."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield str(key), inner
+            yield from _entries(inner)
+
+
 def read_tokenizer(options: ModelOptions) -> PreTrainedTokenizerBase:
     """The tokenizer of a pretrained model."""
     name, where = source_of(options)
     with explained(options):
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(name, **where)
+        ids = tokenizer.get_vocab().values()
+        if not 0 <= min(ids, default=0) <= max(ids, default=0) < 2**31:
+            raise UserError("its tokenizer has ids that are below 0, or beyond 31 bits")
     if not tokenizer("a", add_special_tokens=False).input_ids:  # transformers makes an empty one where there is none
         raise UserError(f"model '{options.name}' has no tokenizer; put its files into the model's folder")
     boundaries(tokenizer)
@@ -252,7 +295,7 @@ def source_of(options: ModelOptions) -> tuple[str, dict[str, Any]]:
         from lmcollapse import smollm2
 
         return str(smollm2.path()), trust
-    folder = Path(options.name).expanduser()
+    folder = expanded(options.name)
     if folder.is_dir():
         if options.revision is not None:
             raise UserError(f"model.revision has no effect on a local folder ('{options.name}'): leave it out")
@@ -277,13 +320,13 @@ def explained(options: ModelOptions) -> Iterator[None]:
     try:
         with quietly():
             yield
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
+    except Exception as error:  # what a damaged file does to a library cannot be foreseen
         if not Path(source_of(options)[0]).is_dir() and not _hub_answers():
             raise UserError(
                 f"model '{options.name}' is not in the cache of the hub, and the hub ({constants.ENDPOINT}) cannot be "
                 "reached; connect, or give a local folder that holds it, as in model.name=path/to/folder"
             ) from None
-        reason = str(error).strip().partition("\n")[0]
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise UserError(f"model '{options.name}' cannot be loaded: {reason}") from None
 
 

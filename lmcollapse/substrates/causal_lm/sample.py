@@ -18,7 +18,7 @@ from torch import Tensor
 from transformers import LogitsProcessorList, PretrainedConfig
 
 from lmcollapse import processes
-from lmcollapse.files import write_atomically
+from lmcollapse.files import keep, kept
 from lmcollapse.substrates.causal_lm.backends import Backend, backend_of, check_backend
 from lmcollapse.substrates.causal_lm.blocks import to_texts
 from lmcollapse.substrates.causal_lm.decoding import chooser, continue_prompts, shaped, spoken
@@ -157,16 +157,16 @@ def _write_shard(file: Path, documents: Sequence[Tokens]) -> None:
     offsets = np.concatenate([[0], np.cumsum([len(document) for document in documents])]).astype(np.int64)
     tokens = pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(np.concatenate(documents)))
     content = BytesIO()
-    pq.write_table(pa.table({"tokens": tokens}), content, compression="zstd", write_page_checksum=True)
-    write_atomically(file, content.getvalue())
+    pq.write_table(pa.table({"tokens": tokens}), content, compression="zstd")
+    keep(file, content.getvalue())
 
 
 def _read_shard(file: Path) -> list[Tokens] | None:
     """A shard, if it is there and whole."""
-    try:
-        column = pq.read_table(file, page_checksum_verification=True).combine_chunks().column("tokens").chunk(0)
-    except (OSError, ValueError, KeyError):  # not there, or damaged: then it is written again
+    content = kept(file)
+    if content is None:
         return None
+    column = pq.read_table(pa.BufferReader(content)).combine_chunks().column("tokens").chunk(0)
     ends = np.cumsum(np.asarray(column.value_lengths(), np.int64))
     return np.split(np.asarray(column.flatten(), np.int32), ends[:-1])
 

@@ -19,6 +19,7 @@ from lmcollapse.substrates.causal_lm.models import (
     PLAIN_HEADS,
     LanguageModel,
     boundaries,
+    check_ids,
     check_positions,
     context,
     trained_positions,
@@ -117,6 +118,7 @@ def over_windows(
     windows = [w for row, tokens in enumerate(lengths) for w in windows_of(row, tokens, size, options.windows)]
     windows.sort(key=lambda w: w.start - w.stop)  # longest first: of like lengths in a batch, and memory runs out early
     assert corpus.offsets is not None, "rows of vectors have no tokens"
+    check_ids(module.config, corpus.values)
     offsets, tokens = corpus.offsets, len(corpus.values)
     columns: list[npt.NDArray[Any]] = [zeros(tokens, kind) for kind in kinds]
 

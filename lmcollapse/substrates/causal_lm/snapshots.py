@@ -1,11 +1,11 @@
 """The state of a fit on disk: what a start after a kill goes on from, with the same end as if nothing had happened.
 
-Weights and optimizer are in one safetensors file; `fit.json` names it with its hash, and is written last.
+Weights and optimizer are in one safetensors file; `fit.json` names it with its hash, has a hash of its own, and is
+written last.
 """
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from lmcollapse import files, processes
+from lmcollapse.records import is_sealed, sealed
 
 RECORD = "fit.json"
 
@@ -51,7 +52,7 @@ def keep(folder: Path, course: Course, model: nn.Module, optimizer: torch.optim.
     file = folder / f"fit_{course.step:09d}.safetensors"
     files.write_atomically(file, save(tensors))
     record = {"file": file.name, "sha256": files.sha256(file), "course": asdict(course)}
-    files.write_json(folder / RECORD, record)
+    files.write_json(folder / RECORD, sealed(record))
     for older in folder.glob("fit_*.safetensors"):
         if older != file:
             older.unlink()
@@ -77,12 +78,12 @@ def restore(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) ->
 
 def _read(folder: Path) -> tuple[Course, Path] | None:
     try:
-        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        record = files.parse_json(files.regular(folder / RECORD).read_bytes())
         file = folder / record["file"]
-        if files.sha256(file) != record["sha256"]:
+        if not is_sealed(record) or files.sha256(file) != record["sha256"]:
             return None
         return Course(**record["course"]), file
-    except (OSError, ValueError, KeyError, TypeError):  # not there, or damaged: the fit begins anew
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # not there, or damaged: the fit begins anew
         return None
 
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save
 from torch import Tensor
 
+from lmcollapse.files import keep, kept
 from lmcollapse.substrates.causal_lm.devices import deterministic
 from lmcollapse.substrates.vae.network import Network
 from lmcollapse.types import Diverged, Pixels, Progress
@@ -22,7 +22,8 @@ from lmcollapse.types import Diverged, Pixels, Progress
 if TYPE_CHECKING:
     from lmcollapse.substrates.vae import VAE
 
-STATE = "state.safetensors"
+STATE = "state"
+"""A line with the history, and safetensors with weights and moments."""
 KEEP_SECONDS = 60.0
 """A fit that takes longer keeps its state about so often, at the end of an epoch."""
 
@@ -100,27 +101,26 @@ def fit(
 
 
 def _keep(network: Network, optimizer: torch.optim.Optimizer, history: list[dict[str, float]], file: Path) -> None:
-    """Weights and Adam's moments, whole or not at all."""
+    """Weights, Adam's moments and the history, whole or not at all."""
     moments = {
         f"optimizer.{number}.{name}": tensor
         for number, each in optimizer.state_dict()["state"].items()
         for name, tensor in each.items()
     }
     weights = {f"network.{name}": weight for name, weight in network.state_dict().items()}
-    partial = file.with_suffix(".partial")
-    save_file({**weights, **moments}, partial, metadata={"history": json.dumps(history)})
-    partial.replace(file)
+    keep(file, json.dumps(history).encode() + b"\n" + save({**weights, **moments}))
 
 
 def _resume(network: Network, optimizer: torch.optim.Optimizer, file: Path) -> list[dict[str, float]]:
-    """The history of a killed fit, whose state is taken up."""
-    if not file.is_file():
+    """The history of a killed fit, whose state is taken up; where that is damaged the fit begins anew."""
+    content = kept(file)
+    if content is None:
         return []
-    with safe_open(file, "pt") as opened:
-        history: list[dict[str, float]] = json.loads(opened.metadata()["history"])
+    line, _, tensors = content.partition(b"\n")
+    history: list[dict[str, float]] = json.loads(line)
     weights: dict[str, Tensor] = {}
     moments: dict[int, dict[str, Tensor]] = {}
-    for key, tensor in load_file(file).items():
+    for key, tensor in load(tensors).items():
         part, _, name = key.partition(".")
         if part == "network":
             weights[name] = tensor
