@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import signal
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -106,7 +108,7 @@ def _fail(message: str) -> int:
 
 def run(
     config: Positional[Annotated[Path, arg(metavar="CONFIG.yaml")]],
-    overrides: Positional[Annotated[tuple[str, ...], arg(metavar="key=value")]] = (),
+    overrides: Positional[Annotated[tuple[str, ...], arg(metavar="[key=value ...]")]] = (),
     *,
     out: Path | None = None,
     figures: bool = True,
@@ -137,7 +139,7 @@ def run(
 
 def sweep(
     file: Positional[Annotated[Path, arg(metavar="SWEEP.yaml")]],
-    overrides: Positional[Annotated[tuple[str, ...], arg(metavar="key=value")]] = (),
+    overrides: Positional[Annotated[tuple[str, ...], arg(metavar="[key=value ...]")]] = (),
     *,
     out: Path | None = None,
     where: Executor = Where(),  # noqa: B008
@@ -295,7 +297,7 @@ def measure(
 
 def filter_(
     pool: Positional[Annotated[Path, arg(metavar="POOL")]],
-    overrides: Positional[Annotated[tuple[str, ...], arg(metavar="key=value")]] = (),
+    overrides: Positional[Annotated[tuple[str, ...], arg(metavar="[key=value ...]")]] = (),
     *,
     human: Path,
     out: Path,
@@ -382,7 +384,7 @@ def verdicts(
 
 def advise(
     config: Positional[Annotated[Path, arg(metavar="CONFIG.yaml")]],
-    overrides: Positional[Annotated[tuple[str, ...], arg(metavar="key=value")]] = (),
+    overrides: Positional[Annotated[tuple[str, ...], arg(metavar="[key=value ...]")]] = (),
     *,
     measure: str | None = None,
     loss: float = 0.05,
@@ -448,7 +450,7 @@ def advise(
 
 def reproduce(
     name: Positional[Annotated[str, arg(metavar="NAME")]],
-    overrides: Positional[Annotated[tuple[str, ...], arg(metavar="key=value")]] = (),
+    overrides: Positional[Annotated[tuple[str, ...], arg(metavar="[key=value ...]")]] = (),
     *,
     scale: Literal["small", "paper"] = "small",
     out: Path | None = None,
@@ -634,7 +636,7 @@ def report(
 
 def sample(
     checkpoint: Positional[Annotated[str, arg(metavar="CHECKPOINT")]],
-    overrides: Positional[Annotated[tuple[str, ...], arg(metavar="key=value")]] = (),
+    overrides: Positional[Annotated[tuple[str, ...], arg(metavar="[key=value ...]")]] = (),
     *,
     n: Annotated[int, arg(aliases=["-n"])] = 5,
     seed: int = 0,
@@ -715,9 +717,17 @@ def fetch(name: Positional[Annotated[Literal["smollm2"], arg(metavar="smollm2")]
 
 
 def model_folder(checkpoint: str) -> str:
-    """A generation's folder stands for the model in it; everything else stands for itself."""
-    inside = Path(checkpoint) / "model"
-    return str(inside) if (inside / "config.json").is_file() else checkpoint
+    """A generation's folder stands for the model in it; everything else but a run stands for itself."""
+    folder = Path(checkpoint)
+    if (folder / "model" / "config.json").is_file():
+        return str(folder / "model")
+    run = folder.parent if folder.name.startswith("generation_") else folder
+    if (run / "manifest.json").is_file() and not (folder / "config.json").is_file():
+        names = sorted(file.parent.parent.name for file in run.glob("generation_*/model/config.json"))
+        named = ", ".join(names if len(names) <= 3 else [names[0], "…", names[-1]])
+        there = f"{run} has {named}" if names else f"{run} has none"
+        raise UserError(f"{checkpoint} is no generation with a causal language model; {there}")
+    return checkpoint
 
 
 def _numbers(name: str, given: str) -> tuple[float, ...]:
@@ -730,7 +740,7 @@ def _numbers(name: str, given: str) -> tuple[float, ...]:
 def _print_configuration_help(words: Sequence[str]) -> None:
     """Every option of a configuration; with the values of the file that is named beside `--help`."""
     from lmcollapse.catalog import CATALOG, find
-    from lmcollapse.config import READS, load, parse
+    from lmcollapse.config import COMMON, READS, Config, load, parse
     from lmcollapse.options import describe, options_of
 
     files = [word for word in words if word.endswith((".yaml", ".yml"))]
@@ -742,18 +752,27 @@ def _print_configuration_help(words: Sequence[str]) -> None:
         value: object = values
         for part in key.split("."):
             value = value.get(part) if isinstance(value, dict) else None
-        print(f"  {key}: {json.dumps(value, ensure_ascii=False)}  ({kind})\n      {text}")
+        _print_option(key, json.dumps(value, ensure_ascii=False), kind, text or Config.model_fields[key].description)
     reads = READS.get(config.build_substrate().reads, READS["text"])
     sections = {"corpus": reads.corpora, "policy": "policy", "curation": "scorer", "detector": "detector"}
     for section, group in sections.items():
         given = getattr(config, section)
         if group == reads.corpora and given is None:
             continue
-        for name in CATALOG[group]:
-            if given is None or name != given.kind:
-                print(f"\n  with {section}.kind={name}:")
-                for key, kind, default, text in describe(options_of(find(group, name)), f"{section}."):
-                    print(f"  {key}: {json.dumps(default)}  ({kind})\n      {text}")
+        options = {f"{section}.kind={name}": options_of(find(group, name)) for name in CATALOG[group]}
+        if given is None:
+            options = {f"any {section}.kind": COMMON[section], **options}
+        for name, cls in options.items():
+            if given is None or name != f"{section}.kind={given.kind}":
+                print(f"\n  with {name}:")
+                for key, kind, default, text in describe(cls, f"{section}."):
+                    _print_option(key, default if default == "required" else json.dumps(default), kind, text)
+
+
+def _print_option(key: str, value: str, kind: str, text: str | None) -> None:
+    width, indent = min(shutil.get_terminal_size().columns, 120), " " * 6
+    print(f"  {key}: {value}  ({kind})")
+    print(textwrap.fill(" ".join((text or "").split()), width, initial_indent=indent, subsequent_indent=indent))
 
 
 COMMANDS: dict[str, Callable[..., Any]] = {
