@@ -134,7 +134,8 @@ def run(
         run(experiment, out, progress)
     print(f"run: {out}")
     if figures:
-        plot((out,), out=out / "figures")
+        _draw((out,), out / "figures")
+        print(f"figures: {out / 'figures'}")
 
 
 def sweep(
@@ -172,7 +173,8 @@ def sweep(
     if outcome.elsewhere:
         print(f"other processes are making {len(outcome.elsewhere)} of the runs: {', '.join(outcome.elsewhere)}")
     elif figures and planned.runs:
-        plot((planned.out,), out=planned.out / "figures")
+        _draw((planned.out,), planned.out / "figures")
+        print(f"figures: {planned.out / 'figures'}")
     if outcome.failed:
         sys.exit(1)
 
@@ -607,14 +609,17 @@ def plot(
         out: directory of the figures.
         by: what has a line: a condition, where it has three or more seeds (mean and interval over them), or every run.
     """
+    if not runs:
+        raise UserError("no run was named; give one or more run directories, as in `lmcollapse plot runs/quickstart`")
+    for file in _draw(runs, out, by):
+        print(file)
+
+
+def _draw(runs: Sequence[Path], out: Path, by: Literal["condition", "run"] = "condition") -> list[Path]:
     from lmcollapse.figures import TABLES, plot
     from lmcollapse.sweeps import runs_in
 
-    if not runs:
-        raise UserError("no run was named; give one or more run directories, as in `lmcollapse plot runs/quickstart`")
-    given = [inside for run in runs for inside in ([run] if run.suffix in TABLES else runs_in(run))]
-    for file in plot(given, out, by):
-        print(file)
+    return plot([inside for run in runs for inside in ([run] if run.suffix in TABLES else runs_in(run))], out, by)
 
 
 def report(
