@@ -95,8 +95,8 @@ def test_killed_at_every_step_and_resumed_it_ends_with_the_same_bytes(finished: 
 
 
 def test_terminated_it_says_how_to_go_on(finished: Path, tmp_path: Path) -> None:
-    code = "import os, signal, threading; threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGTERM)).start()"
-    code += "\nfrom lmcollapse import loop, store\nimport time\nloop.Steps.rows = lambda *_: time.sleep(60)"
+    code = "import os, signal, time\nfrom lmcollapse import loop"
+    code += "\nloop.Steps.rows = lambda *_: (os.kill(os.getpid(), signal.SIGTERM), time.sleep(60))"
     result = lmcollapse("run", finished / "small.yaml", "--out", tmp_path / "run", code=code)
     assert result.returncode == 130, result.stderr
     assert "the same command goes on" in result.stderr
