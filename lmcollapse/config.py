@@ -70,6 +70,10 @@ class DetectorOptions(Options):
     """importance: how often a row may be drawn."""
 
 
+COMMON: dict[str, type[Options]] = {"curation": CurationOptions, "detector": DetectorOptions}
+"""What every kind of a section has in common, beside the options of its own."""
+
+
 class PopulationOptions(Options):
     """Several models that train on each other's output, each in a run directory of its own; of chains, so many side by
     side."""
@@ -258,8 +262,7 @@ def _component(section: str, given: Mapping[str, Any], where: str, reads: Reads 
     own = options_of(find(group, given["kind"]))
     fields = {name: (field.annotation, field) for name, field in own.model_fields.items()}
     kind = (str, Field(given["kind"], description=f"which {group}, by name"))
-    common: dict[str, type[Options]] = {"curation": CurationOptions, "detector": DetectorOptions}
-    base = common.get(section, Options) if reads is None else reads.sizes
+    base = COMMON.get(section, Options) if reads is None else reads.sizes
     return composed(section, base, {"kind": kind, **fields}, own.__doc__)
 
 

@@ -86,14 +86,14 @@ class Terminal:
             if not unit:
                 return f"{took:.0f} s"
             left = f", {span((total - done) * took / done)} left" if total and 0 < done < total else ""
-            return f"{done:,} {unit}, {done / max(took, 1e-9):,.0f} {unit}/s, {took:.0f} s{left}{last}"
+            return f"{done:,} {unit}, {rate_of(done, took)} {unit}/s, {took:.0f} s{left}{last}"
 
         def advance(units: int = 1, **figures: float) -> None:
             nonlocal done, last, said
             done += units
             shown = " ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in figures.items())
             last = f", {shown}" if shown else last
-            rate = f"{done / max(time.monotonic() - began, 1e-9):,.0f} {unit}/s" if unit else ""
+            rate = f"{rate_of(done, time.monotonic() - began)} {unit}/s" if unit else ""
             self._bars.update(task, advance=units, rate=rate, figures=shown)
             if not self.live and time.monotonic() - said > QUIET:
                 said = time.monotonic()
@@ -164,6 +164,12 @@ def shown(readings: Mapping[str, float | None]) -> dict[str, str]:
     names = [name for name in readings if not name.endswith(ends)]
     collapsed = {"collapsed": "collapsed"} if "collapsed" in readings else {}
     return {name: name.replace("_", " ") for name in names[:5]} | collapsed
+
+
+def rate_of(done: int, seconds: float) -> str:
+    """So many a second; of slow work not 0."""
+    rate = done / max(seconds, 1e-9)
+    return f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
 
 
 def number(value: float | None) -> str:

@@ -77,6 +77,12 @@ def test_plot_overlays_runs(finished: Path, tmp_path: Path) -> None:
     assert (tmp_path / "figures" / "measures.png").stat().st_size > 10_000
 
 
+@pytest.mark.parametrize("given", ["run", "run/generation_009"])
+def test_a_run_is_no_model_and_the_message_names_those_it_has(finished: Path, given: str) -> None:
+    result = lmcollapse("sample", finished / given)
+    assert result.returncode == 2 and "is no generation" in result.stderr and "generation_000, " in result.stderr
+
+
 def test_sample_shows_what_a_generation_writes(finished: Path) -> None:
     arguments = ("sample", finished / "run" / "generation_000", "-n", 2, "new_tokens=8")
     one, again, other = (lmcollapse(*arguments, "--seed", seed) for seed in (0, 0, 1))
@@ -122,6 +128,8 @@ def test_every_command_has_help(command: str) -> None:
 def test_run_help_shows_the_values_of_the_file(finished: Path) -> None:
     result = lmcollapse("run", finished / "small.yaml", "train.epochs=9", "--help")
     assert "model.width: 32" in result.stdout and "train.epochs: 9" in result.stdout
+    assert "curation.candidates: 4" in result.stdout, "what all kinds have in common, of a section that is null"
+    assert max(map(len, result.stdout.splitlines())) <= 120
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,10 @@ def test_configurations_are_there() -> None:
     assert {file.stem for file in CONFIGS} >= {"quickstart", "quickstart-accumulate", "quickstart-mix"}
 
 
+def test_no_sweep_goes_by_default_where_a_run_goes() -> None:
+    assert {file.stem for file in SWEEPS}.isdisjoint(file.stem for file in CONFIGS)
+
+
 def write(tmp_path: Path, text: str) -> Path:
     file = tmp_path / "c.yaml"
     file.write_text(text, encoding="utf-8")

@@ -95,3 +95,11 @@ def test_the_house_is_drawn_as_it_is() -> None:
 def test_links_and_pictures_are_there() -> None:
     for link in re.findall(r"\]\(([^)#:]+)\)", README):
         assert (ROOT / link).exists(), link
+
+
+def test_the_python_runs(finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("lmcollapse.loop.run", lambda config, out: finished / "run")
+    monkeypatch.chdir(ROOT)
+    for block in blocks("python"):
+        exec(block, {})
+    assert "perplexity" in capsys.readouterr().out

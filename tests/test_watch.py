@@ -13,7 +13,7 @@ from rich.console import Console
 
 from lmcollapse.cli import main
 from lmcollapse.loop import run
-from lmcollapse.progress import span
+from lmcollapse.progress import rate_of, span
 from lmcollapse.records import METRICS
 from lmcollapse.status import RunStatus, status_of
 from lmcollapse.store import open_run
@@ -176,3 +176,7 @@ def test_the_command(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 )
 def test_curves(values: list[float | None], wanted: str) -> None:
     assert curve([{"m": value} for value in values], "m") == wanted
+
+
+def test_slow_work_has_a_rate_that_is_not_nothing() -> None:
+    assert [rate_of(*given) for given in [(0, 5.0), (1, 38.0), (5, 2.0), (3000, 2.0)]] == ["0", "0.026", "2.5", "1,500"]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from lmcollapse.progress import Terminal
 
 ConfigFile = Positional[Annotated[Path, arg(metavar="CONFIG.yaml")]]
-Overrides = Positional[Annotated[tuple[str, ...], arg(metavar="key=value")]]
+Overrides = Positional[Annotated[tuple[str, ...], arg(metavar="[key=value ...]")]]
 Runs = Positional[Annotated[tuple[Path, ...], arg(metavar="RUN")]]
 Checkpoint = Positional[Annotated[str, arg(metavar="CHECKPOINT")]]
 Json = Annotated[bool, arg(name="json")]

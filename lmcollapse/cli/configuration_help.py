@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
 from lmcollapse.catalog import CATALOG, find
-from lmcollapse.config import READS, load, parse
+from lmcollapse.config import COMMON, READS, Config, load, parse
 from lmcollapse.options import describe, options_of
 
 
@@ -22,15 +24,24 @@ def print_configuration_help(words: Sequence[str]) -> None:
         value: object = values
         for part in key.split("."):
             value = value.get(part) if isinstance(value, dict) else None
-        print(f"  {key}: {json.dumps(value, ensure_ascii=False)}  ({kind})\n      {text}")
+        _print_option(key, json.dumps(value, ensure_ascii=False), kind, text or Config.model_fields[key].description)
     reads = READS.get(config.build_substrate().reads, READS["text"])
     sections = {"corpus": reads.corpora, "policy": "policy", "curation": "scorer", "detector": "detector"}
     for section, group in sections.items():
         given = getattr(config, section)
         if group == reads.corpora and given is None:
             continue
-        for name in CATALOG[group]:
-            if given is None or name != given.kind:
-                print(f"\n  with {section}.kind={name}:")
-                for key, kind, default, text in describe(options_of(find(group, name)), f"{section}."):
-                    print(f"  {key}: {json.dumps(default)}  ({kind})\n      {text}")
+        options = {f"{section}.kind={name}": options_of(find(group, name)) for name in CATALOG[group]}
+        if given is None:
+            options = {f"any {section}.kind": COMMON[section], **options}
+        for name, cls in options.items():
+            if given is None or name != f"{section}.kind={given.kind}":
+                print(f"\n  with {name}:")
+                for key, kind, default, text in describe(cls, f"{section}."):
+                    _print_option(key, default if default == "required" else json.dumps(default), kind, text)
+
+
+def _print_option(key: str, value: str, kind: str, text: str | None) -> None:
+    width, indent = min(shutil.get_terminal_size().columns, 120), " " * 6
+    print(f"  {key}: {value}  ({kind})")
+    print(textwrap.fill(" ".join((text or "").split()), width, initial_indent=indent, subsequent_indent=indent))

@@ -11,6 +11,7 @@ from rich.console import Console
 from tyro.conf import Positional, arg
 
 from lmcollapse.cli.common import Checkpoint, Json, Overrides, on_stderr
+from lmcollapse.types import UserError
 
 
 def evaluate(
@@ -181,6 +182,16 @@ def sample(
 
 
 def model_folder(checkpoint: str) -> str:
-    """A generation's folder stands for the model in it; everything else stands for itself."""
-    inside = Path(checkpoint) / "model"
-    return str(inside) if (inside / "config.json").is_file() else checkpoint
+    """A generation's folder stands for the model in it; everything else but a run stands for itself."""
+    from lmcollapse.records import MANIFEST
+
+    folder = Path(checkpoint)
+    if (folder / "model" / "config.json").is_file():
+        return str(folder / "model")
+    run = folder.parent if folder.name.startswith("generation_") else folder
+    if (run / MANIFEST).is_file() and not (folder / "config.json").is_file():
+        names = sorted(file.parent.parent.name for file in run.glob("generation_*/model/config.json"))
+        named = ", ".join(names if len(names) <= 3 else [names[0], "…", names[-1]])
+        there = f"{run} has {named}" if names else f"{run} has none"
+        raise UserError(f"{checkpoint} is no generation with a causal language model; {there}")
+    return checkpoint

@@ -11,7 +11,6 @@ from tyro.conf import Positional, arg
 
 from lmcollapse import processes
 from lmcollapse.cli.common import ConfigFile, Executor, Overrides, on_stderr
-from lmcollapse.cli.showing import plot
 from lmcollapse.executors.where import Where
 from lmcollapse.files import inside
 from lmcollapse.types import Ended, UserError
@@ -50,11 +49,21 @@ def run(
             run(experiment, out, progress)
     except Ended:  # what there is up to there is the result
         if figures and all(read_metrics(member) for member in members_of(out)):
-            plot((out,), out=inside(out / "figures", out))
+            _draw(out)
         raise
     print(f"run: {out}")
     if figures:
-        plot((out,), out=inside(out / "figures", out))
+        _draw(out)
+
+
+def _draw(out: Path) -> None:
+    """The figures of a run or of a sweep into its own `figures/`."""
+    from lmcollapse.figures import plot
+    from lmcollapse.sweeps import runs_in
+
+    folder = inside(out / "figures", out)
+    plot(runs_in(out), folder)
+    print(f"figures: {folder}")
 
 
 def sweep(
@@ -92,7 +101,7 @@ def sweep(
     if outcome.elsewhere:
         print(f"other processes are making {len(outcome.elsewhere)} of the runs: {', '.join(outcome.elsewhere)}")
     elif figures and planned.runs:
-        plot((planned.out,), out=inside(planned.out / "figures", planned.out))
+        _draw(planned.out)
     if outcome.failed:
         sys.exit(1)
 

@@ -31,8 +31,8 @@ def learned(features: Features, suspects: Suspects, known: Known) -> Floats:
     if min(len(known.human), len(known.synthetic)) < LEAST:
         raise UserError(
             f"a detector that learns needs {LEAST} human and {LEAST} synthetic documents at least, and was given "
-            f"{len(known.human)} and {len(known.synthetic)}; give more, or take one that does not learn (classifier, "
-            "watermark)"
+            f"{len(known.human)} and {len(known.synthetic)}; give more (to `lmcollapse filter` with --human and "
+            "--synthetic), or take one that does not learn (classifier, watermark)"
         )
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline

@@ -35,6 +35,8 @@ SEED = 0.5
 THEORY: dict[str, Any] = {"color": "black", "linestyle": (0, (1, 1.5)), "linewidth": 1.2}
 HUMAN_LINE: dict[str, Any] = {"color": "0.6", "linewidth": 0.8}
 HUMAN_DATA, EXPECTED = "human data", "theory"
+LEGEND_LINE = 0.13
+"""Inches that an entry of a panel's own legend takes."""
 MARKED = 25
 """Lines of up to so many points have markers."""
 
@@ -61,11 +63,14 @@ def draw(judged: Judged) -> Figure:
     panels, found = judged.reproduction.panels(judged.evidence), judged.evidence
     columns = 3 if len(panels) in (3, 5, 6) else 2
     rows = -(-len(panels) // columns)
-    figure = Figure(figsize=(DOUBLE, (2.1 if columns == 3 else 2.3) * rows), layout="constrained")
-    grid = figure.subplots(rows, columns, squeeze=False)
     ours = [_names(panel, found) for panel in panels if isinstance(panel, Panel)]
     most = max(ours, key=len)
     alike = all(set(names) <= set(most) for names in ours)
+    own = [_entries_of_its_own(panel, found, alike) for panel in panels]
+    beneath = LEGEND_LINE * sum(max(own[row * columns : (row + 1) * columns]) for row in range(rows))
+    height = (2.1 if columns == 3 else 2.3) * rows + beneath
+    figure = Figure(figsize=(DOUBLE, height), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False)
     entries: dict[str, dict[str, Any]] = {}
     for axes, panel in zip(grid.flat, panels, strict=False):
         if isinstance(panel, Published):
@@ -83,6 +88,12 @@ def draw(judged: Judged) -> Figure:
     if shown := {**({name: entries[name] for name in most} if alike else {}), **beside}:
         legend(figure, shown)
     return figure
+
+
+def _entries_of_its_own(panel: Panel | Published, found: Evidence, alike: bool) -> int:
+    if isinstance(panel, Published):
+        return len(panel.lines)
+    return 0 if alike else len(_names(panel, found))
 
 
 def _names(panel: Panel, found: Evidence) -> tuple[str, ...]:
@@ -144,7 +155,17 @@ def _mean(trajectory: Trajectory, generation: int, steep: bool) -> Estimate:
 
 
 def _legend(axes: Axes) -> None:
-    axes.legend(fontsize=6.5, framealpha=0.8, edgecolor="none", borderpad=0.2, handlelength=2.5)
+    """Below the panel's axis: within it there is often no place that is free of lines."""
+    axes.legend(
+        fontsize=6.5,
+        frameon=False,
+        loc="upper center",
+        bbox_to_anchor=(0.5, 0),
+        borderaxespad=4.5,
+        borderpad=0.2,
+        labelspacing=0.3,
+        handlelength=2.5,
+    )
 
 
 def _values(axes: Axes, values: np.ndarray[Any, np.dtype[np.float64]], steep: bool) -> None:
