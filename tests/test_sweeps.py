@@ -21,7 +21,7 @@ from lmcollapse.loop import run
 from lmcollapse.records import RECORD, is_pruned, read_manifest, read_metrics, read_record
 from lmcollapse.sharing import Peers
 from lmcollapse.store import Part, open_run
-from lmcollapse.sweeps import plan, runs_in, work
+from lmcollapse.sweeps import load_sweep, plan, runs_in, work
 from lmcollapse.types import Silent, UserError
 from lmcollapse.verify import verify
 from lmcollapse.verify.same import different_files
@@ -365,3 +365,31 @@ def test_a_link_in_the_place_of_a_member_or_of_the_figures_is_refused(given: dic
         with pytest.raises(SystemExit) as end:
             main(["run", str(tmp_path / "c.yaml"), "--out", str(out)])
         assert end.value.code == 2 and not list((tmp_path / "outside").iterdir())
+
+
+def test_a_sweep_is_verified_run_by_run_and_not_exported(
+    given: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep = plan(given | {"generations": 1}, tmp_path / "out")
+    work(sweep)
+    main(["verify", str(sweep.out)])
+    told = capsys.readouterr().out
+    assert all(f"{cell.path}:" in told for cell in sweep.cells) and told.count("all as recorded") == 4
+    spoilt = sweep.cells[2].path / "generation_000" / "corpus" / "corpus.parquet"
+    spoilt.write_bytes(spoilt.read_bytes()[:-1])
+    with pytest.raises(SystemExit, match="1"):
+        main(["verify", str(sweep.out), "--json"])
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    damaged = {each["run"] for each in found if not each["matches"]}
+    assert len(found) == 4 and str(sweep.cells[2].path) in damaged  # and the one that shares the file
+    with pytest.raises(SystemExit, match="2"):
+        main(["export", str(sweep.out)])
+    assert "is the directory of a sweep" in capsys.readouterr().err
+
+
+def test_a_file_without_the_section_is_no_sweep(given: dict[str, Any], tmp_path: Path) -> None:
+    del given["sweep"]
+    (tmp_path / "run.yaml").write_text(json.dumps(given))
+    with pytest.raises(UserError, match="has no section 'sweep'"):
+        load_sweep(tmp_path / "run.yaml", tmp_path / "out")
+    assert len(load_sweep(tmp_path / "run.yaml", tmp_path / "out", ["sweep.seeds=2"]).cells) == 2

@@ -30,6 +30,14 @@ def on_stderr() -> Terminal:
     return Terminal(Console(stderr=True, highlight=False))
 
 
+def named(given: Sequence[Path], command: str) -> None:
+    """Raise UserError where no run was named."""
+    if not given:
+        raise UserError(
+            f"no run was named; give one or more run directories, as in `lmcollapse {command} runs/quickstart`"
+        )
+
+
 def runs_of(given: Sequence[Path], command: str, but: Collection[str] = ()) -> list[Path]:
     """The run directories that paths stand for, those of sweeps spelled out; UserError where there is none.
 
@@ -37,8 +45,5 @@ def runs_of(given: Sequence[Path], command: str, but: Collection[str] = ()) -> l
     """
     from lmcollapse.sweeps import runs_in
 
-    if not given:
-        raise UserError(
-            f"no run was named; give one or more run directories, as in `lmcollapse {command} runs/quickstart`"
-        )
+    named(given, command)
     return [inside for path in given for inside in ([path] if path.suffix in but else runs_in(path))]

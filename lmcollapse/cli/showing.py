@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from rich.console import Console
 from tyro.conf import Positional, arg
 
-from lmcollapse.cli.common import Json, Runs, on_stderr, runs_of
+from lmcollapse.cli.common import Json, Runs, named, on_stderr, runs_of
 from lmcollapse.types import UserError
 
 
@@ -105,27 +105,32 @@ def report(runs: Runs, *, out: Path = Path("report.html")) -> None:
 
 
 def verify(
-    run: Positional[Annotated[Path, arg(metavar="RUN")]],
+    runs: Runs,
     *,
     json_: Json = False,
 ) -> None:
     """Is a run directory what it says it is? Every hash and share recomputed; exit status 1 where one does not match.
 
     Args:
-        run: a run directory; it is only read, and one that is not finished is verified as far as it goes.
-        json_: print one JSON object.
+        runs: run directories, or those of sweeps; they are only read, and verified as far as they go.
+        json_: print one JSON object a run.
     """
     from lmcollapse.progress import printable
+    from lmcollapse.sweeps import begun
     from lmcollapse.verify import verify
 
-    with on_stderr() as progress:
-        found = verify(run, progress)
-    if json_:
-        print(json.dumps(found.as_json()))
-    else:
-        for line in found.lines():
+    named(runs, "verify")
+    given, matches = [run for path in runs for run in begun(path)], True
+    for run in given:
+        with on_stderr() as progress:
+            found = verify(run, progress)
+        matches = matches and not found.mismatches
+        if json_:
+            print(json.dumps(found.as_json()))
+            continue
+        for line in ([f"{run}:"] if len(given) > 1 else []) + found.lines():
             print(printable(line))
-    if found.mismatches:
+    if not matches:
         sys.exit(1)
 
 
@@ -144,7 +149,10 @@ def export(
     """
     from lmcollapse.export import export
     from lmcollapse.progress import printable
+    from lmcollapse.sweeps import SWEEP
 
+    if (run / SWEEP).is_file():
+        raise UserError(f"{run} is the directory of a sweep; give one of its runs, a folder `seed_…` below it")
     with on_stderr() as progress:
         made = export(run, out, account=account, progress=progress)
     for note in made.notes:

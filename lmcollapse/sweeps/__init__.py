@@ -4,7 +4,7 @@ plan.py turns a file into runs, work.py makes those that nobody else is making, 
 """
 
 from lmcollapse.sweeps.mending import mend
-from lmcollapse.sweeps.plan import LOGS, SWEEP, Cell, Sweep, known_runs, load_sweep, plan, runs_in
+from lmcollapse.sweeps.plan import LOGS, SWEEP, Cell, Sweep, begun, known_runs, load_sweep, plan, runs_in
 from lmcollapse.sweeps.work import Outcome, failure, forget_failures, note_failure, work
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Cell",
     "Outcome",
     "Sweep",
+    "begun",
     "failure",
     "forget_failures",
     "known_runs",

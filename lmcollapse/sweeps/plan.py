@@ -160,10 +160,15 @@ def _lacks_steps(run: Path, generations: int) -> bool:
 def load_sweep(file: Path, out: Path, overrides: Sequence[str] = ()) -> Sweep:
     """The runs of a sweep file: a configuration with a section `sweep`; overrides may set keys of that section, too.
 
-    Raises UserError for a file that cannot be read, and for what no configuration can have.
+    Raises UserError for a file that cannot be read or has no such section, and for what no configuration can have.
     """
     given = read(file)
     lay_over(given, overrides)
+    if "sweep" not in given:
+        raise UserError(
+            f"{file}: has no section 'sweep', which says what its runs differ in; give one, as in sweep.seeds=3, or "
+            "make a single run of it with `lmcollapse run`"
+        )
     return plan(given, out, str(file))
 
 
@@ -205,9 +210,16 @@ def runs_in(directory: Path) -> list[Path]:
     """The run directories that a path stands for: those of a sweep that have begun, of a population, or itself."""
     if not (directory / SWEEP).is_file():
         return members_of(directory)
-    runs = [directory / run["path"] for run in known_runs(directory)]
+    runs = begun(directory)
     ordered = sorted(runs, key=lambda run: [known.parent for known in runs].index(run.parent))
     return [member for run in ordered for member in members_of(run) if read_metrics(member)]
+
+
+def begun(directory: Path) -> list[Path]:
+    """The run directories of a sweep that are there, populations whole; any other directory stands for itself."""
+    if not (directory / SWEEP).is_file():
+        return [directory]
+    return [out for run in known_runs(directory) if (out := directory / run["path"]).is_dir()]
 
 
 def known_runs(out: Path) -> list[dict[str, Any]]:
