@@ -38,7 +38,7 @@ def write_atomically(path: Path, content: bytes, through: Path | None = None) ->
         finally:
             part.unlink(missing_ok=True)
     except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from None  # the file that was meant
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from None  # the file that was meant
 
 
 def write_json(path: Path, value: Any, through: Path | None = None) -> None:
