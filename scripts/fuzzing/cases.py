@@ -206,9 +206,10 @@ def _clear(case: Case, done: Done) -> tuple[Outcome, str]:
 
 
 def strict_json(case: Case, done: Done) -> str | None:
-    """For a command with --json: its output is JSON, with no NaN in it."""
+    """For a command with --json: its output is JSON, one value a line, with no NaN in it."""
     try:
-        json.loads(done.stdout, parse_constant=_refused)
+        for line in done.stdout.splitlines() or [""]:
+            json.loads(line, parse_constant=_refused)
     except ValueError as error:
         return f"no strict JSON ({error}): {done.stdout[:200]!r}"
     return None
