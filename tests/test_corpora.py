@@ -20,7 +20,7 @@ from lmcollapse.corpora import docs as docs_module
 from lmcollapse.corpora import load_human
 from lmcollapse.corpora.docs import docs, docstrings, passages
 from lmcollapse.corpora.files import files
-from lmcollapse.corpora.hub import datasets
+from lmcollapse.corpora.hub import datasets, open_splits
 from lmcollapse.corpora.parts import TEXT, divide, fingerprint, finish, normalised
 from lmcollapse.corpora.prose import is_prose, plain, prose, sentences
 from lmcollapse.corpora.twins import Twins
@@ -711,3 +711,13 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path, monkeypatch: p
     with pytest.raises(OSError, match="disk full"):
         write_atomically(path, b"new")
     assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("content", ["null", '\n null\n{"text": "a"}\n', '{"text": "a"}\nnull\n'])
+def test_a_row_that_is_null_is_said_and_ends_no_process(content: str, tmp_path: Path) -> None:
+    """Arrow 26 dies of a JSON file that begins with one."""
+    file = tmp_path / "rows.jsonl"
+    file.write_text(content)
+    for given in ({"path": "json", "data_files": str(tmp_path / "*.jsonl")}, {"path": str(tmp_path)}):
+        with pytest.raises(UserError, match="is null, which is no row"):
+            open_splits(given["path"], None, None, given.get("data_files"), "train", None)

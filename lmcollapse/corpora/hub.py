@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lmcollapse.corpora.parts import Share, divide, join_rows, read_text, starts
-from lmcollapse.files import expanded
+from lmcollapse.files import below, expanded
 from lmcollapse.spool import Texts
 from lmcollapse.types import Documents, Human, UserError
 
@@ -78,6 +79,7 @@ def open_splits(
             "hold out a share of the documents"
         )
     path = _checked(path, data_files)
+    _find_null_rows(path, data_files)
     return path, _opened(path, name, revision, data_files)
 
 
@@ -136,11 +138,30 @@ def _opened(path: str, name: str | None, revision: str | None, data_files: DataF
 
 def _find_not_utf8(data_files: DataFiles | None) -> None:
     """Raise the UserError that names the file and the byte, if it is one of the files given by name."""
+    for file in _named(data_files):
+        read_text(file)
+
+
+def _find_null_rows(path: str, data_files: DataFiles | None) -> None:
+    """UserError for a local JSON-lines file with a row that is null: the process dies where Arrow begins with one."""
+    if path == "json":
+        files = list(_named(data_files))
+    else:
+        files = [file for file in below(Path(path)) if file.suffix in (".json", ".jsonl") and file.is_file()]
+    for file in files:
+        with file.open("rb") as lines:
+            for number, line in enumerate(lines, 1):
+                if line.strip() == b"null":
+                    raise UserError(f"{file}: line {number} is null, which is no row; remove it")
+
+
+def _named(data_files: DataFiles | None) -> Iterator[Path]:
+    """The local files that are given by name or pattern."""
     groups = data_files.values() if isinstance(data_files, dict) else [data_files or []]
     for group in groups:
-        for file in [group] if isinstance(group, str) else group:
-            if Path(file).is_file():
-                read_text(Path(file))
+        for given in [group] if isinstance(group, str) else group:
+            found = {given, *glob.glob(given, recursive=True)}  # noqa: PTH207 - patterns may begin at the root
+            yield from (Path(name) for name in sorted(found) if Path(name).is_file())
 
 
 @contextmanager
