@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -78,3 +79,21 @@ def test_memory_wants_a_limit_that_shows_something() -> None:
         pytest.skip("this process is under a limit of memory")
     done = python(script, "--megabytes", "3000")
     assert done.returncode == 2 and "there is no limit on memory: give --limit" in done.stderr
+
+
+def test_the_document_says_what_the_records_say() -> None:
+    document = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
+    records = {file.stem: json.loads(file.read_text()) for file in (ROOT / "docs/tables/reliability").glob("*.json")}
+    for name, of in records["torture"].items():
+        row = f"| {name} | {of['kills']:,} | {of['through_the_command']:,} | {of['runs']:,} | {of['different']} |"
+        assert row in document, row
+    kills = sum(of["kills"] for of in records["torture"].values())
+    assert f"| kills survived | {kills:,} |" in document and kills >= 1000
+    assert sum(of["through_the_command"] for of in records["torture"].values()) >= 100
+    for name, of in records["fuzz"].items():
+        row = f"| {name} | {sum(of.values()):,} | {of['right']:,} | {of['error']:,} | {of['defect']} |"
+        assert row in document, row
+    cases = sum(sum(of.values()) for of in records["fuzz"].values())
+    assert f"| cases of bad input | {cases:,} |" in document and cases >= 10_000
+    for test in re.findall(r"`(test_\w+\.py)`|`tests/(test_\w+\.py)`", document):
+        assert (ROOT / "tests" / "".join(test)).is_file(), test

@@ -477,3 +477,11 @@ def test_tampering_with_runs_of_other_kinds_is_found(tmp_path: Path) -> None:
     write_human(replace(human, train=Images(pixels, human.train.sources)), images / "human")
     rehash(images / "human")
     assert any("human/train.parquet: sha256" in line for line in verify(images).lines())
+
+
+def test_what_no_later_step_is_made_from_is_missed_all_the_same(tmp_path: Path) -> None:
+    config = parse({"substrate": "gaussian", "generations": 3, "chains": 4, "rows": 20})
+    out = run(config, tmp_path / "run")
+    assert not verify(out).mismatches
+    shutil.rmtree(out / "reference")
+    assert ["reference" in str(each) for each in verify(out).mismatches] == [True]

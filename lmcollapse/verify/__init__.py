@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lmcollapse.records import FORMAT, LOCK, MANIFEST, holder, members_of, read_manifest
+from lmcollapse.steps import REFERENCE
 from lmcollapse.sweeps.plan import known_runs
 from lmcollapse.types import Progress, Silent, UserError
 from lmcollapse.verify.book import Book, Mismatch, json_object
@@ -66,6 +67,8 @@ def verify(run: Path, progress: Progress = Silent()) -> Verification:
     steps = check_files(book, progress)
     if manifest is None and any(name.startswith("generation") for name in steps):
         book.expect(MANIFEST, "file", "none", "one, since there are generations")
+    if REFERENCE not in steps and any(name.startswith("generation") for name in steps):
+        book.expect(REFERENCE, "folder", "none", "one, since there are generations")  # no later step is made from it
     told = manifest or {}
     heldout: list[set[bytes]] = [set()]
     book.attempt("the chain of steps", lambda: check_chain(book, steps, section_of(told, "config")))
